@@ -1,0 +1,1 @@
+"""Datasets as records: sources, splits, duplicates, questions, rows for the trainers."""

@@ -1,0 +1,1 @@
+"""One small file per public dataset; see `table.py` for what such a file says."""

@@ -1,0 +1,237 @@
+"""A recipe: one YAML file is one experiment.
+
+``load_recipe`` reads the file, applies one level of ``extends`` and the ``key=value`` overrides, refuses what it
+does not know (with file, line and the nearest valid key) and returns a frozen ``Recipe`` whose paths are absolute.
+The ``sft`` and ``grpo`` sections carry TRL's own field names; ``training_arguments`` checks them against TRL.
+"""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+
+from skinrl.errors import RecipeError
+from skinrl.recipe_reading import explain, nearest, override, place, read_with_base, resolve_paths
+from skinrl.yamlfile import Lines, read_yaml
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=False, protected_namespaces=())
+
+
+def _as_list(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+class LoraSection(_Section):
+    """Settings of PEFT's ``LoraConfig``, by its own names."""
+
+    r: int = Field(16, gt=0)
+    alpha: int = Field(32, gt=0)
+    dropout: float = Field(0.0, ge=0, lt=1)
+    target_modules: list[str] | str = "all-linear"
+
+
+class ImageSection(_Section):
+    """Resolution of every image in every stage, in pixels of area (width x height)."""
+
+    min_pixels: int | None = Field(None, gt=0)
+    max_pixels: int | None = Field(None, gt=0)
+
+
+class ModelSection(_Section):
+    """The policy: a checkpoint (``path``: folder or hub id) or a function that builds one (``factory``)."""
+
+    path: str | None = None
+    revision: str | None = None
+    factory: str | None = None
+    kwargs: dict[str, Any] = {}
+    dtype: Literal["float32", "bfloat16", "float16"] = "bfloat16"
+    attention: str | None = None
+    lora: LoraSection | None = None
+    freeze: Annotated[list[Literal["vision", "merger", "language"]], BeforeValidator(_as_list)] = []
+    image: ImageSection = ImageSection()
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> ModelSection:
+        if (self.path is None) == (self.factory is None):
+            raise ValueError("give exactly one of path (a checkpoint) and factory (a function that builds one)")
+        return self
+
+
+Stage = Literal["sft", "grpo", "evaluation"]
+
+
+class DataSection(_Section):
+    """One entry of the data mixture."""
+
+    source: str
+    path: str | None = None
+    use: Annotated[list[Stage], BeforeValidator(_as_list)] = ["sft", "grpo", "evaluation"]
+    split: str | None = None
+    labels: str | dict[str, Any] | None = None
+    weight: float = Field(1.0, gt=0)
+    cap_per_class: int | None = Field(None, gt=0)
+    fraction: float = Field(1.0, gt=0, le=1)
+    on_missing_image: Literal["error", "skip"] = "error"
+    on_broken_image: Literal["error", "skip"] = "error"
+    on_conflict: Literal["error", "drop"] = "error"
+    kwargs: dict[str, Any] = {}
+
+
+class QuestionSection(_Section):
+    """What is asked of an image, and with which wording."""
+
+    kind: Literal["open", "closed", "options"] = "open"
+    wording: Literal["full", "short"] = "full"
+    choices: int = Field(4, ge=2, description="options offered when kind is `options`")
+    prefill_think: bool = False
+
+
+class RewardSection(_Section):
+    """A reward by import path: ``fn`` is the callable itself, ``factory`` returns it."""
+
+    fn: str | None = None
+    factory: str | None = None
+    weight: float = 1.0
+    kwargs: dict[str, Any] = {}
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> RewardSection:
+        if (self.fn is None) == (self.factory is None):
+            raise ValueError("give exactly one of fn (a reward function) and factory (a function that returns one)")
+        if self.fn is not None and self.kwargs:
+            raise ValueError("kwargs belong to a factory; a reward named by fn is used as it is")
+        return self
+
+
+class EvaluationSection(_Section):
+    """How models are compared."""
+
+    samples: int = Field(4, ge=0, description="completions per case at temperature 1, for accuracy_sampled")
+    max_completion_length: int = Field(512, gt=0)
+    backend: Literal["auto", "vllm", "transformers"] = "auto"
+    batch_size: int = Field(64, gt=0)
+    limit: int | None = Field(None, gt=0)
+    max_model_length: int | None = Field(None, gt=0)
+    controls: list[Literal["no_image"]] = ["no_image"]
+    continued_sft: bool = Field(False, description="also train and show SFT continued on GRPO's images, answers alone")
+    bootstrap: int = Field(2000, ge=100)
+
+
+class PrivacySection(_Section):
+    """Which hosts may receive case data (teacher, judge, tracker). None by default."""
+
+    allow_remote: list[str] = []
+
+
+class LaunchSection(_Section):
+    """Expected launch: the number of processes the batch sizes were chosen for."""
+
+    processes: int = Field(1, gt=0)
+
+
+class Recipe(_Section):
+    """One experiment."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
+    seed: int = 0
+    model: ModelSection
+    taxonomy: str = "dermatology"
+    data: list[DataSection] = Field(min_length=1)
+    questions: QuestionSection = QuestionSection()
+    rewards: list[RewardSection] = []
+    sft: dict[str, Any] = {}
+    grpo: dict[str, Any] = {}
+    evaluation: EvaluationSection = EvaluationSection()
+    privacy: PrivacySection = PrivacySection()
+    launch: LaunchSection = LaunchSection()
+
+    @property
+    def grpo_init(self) -> str:
+        """Where GRPO starts: ``sft``, ``base`` or a checkpoint folder."""
+        return str(self.grpo.get("init", "sft"))
+
+    def data_for(self, stage: Stage) -> list[DataSection]:
+        """The entries of the mixture that ``stage`` uses."""
+        return [entry for entry in self.data if stage in entry.use]
+
+
+# Keys that another section or the run directory owns; one owner per setting.
+_OWNED = {
+    "output_dir": "the run directory (RUN= names the run)",
+    "seed": "the recipe's top-level seed",
+    "data_seed": "the recipe's top-level seed",
+    "reward_weights": "rewards[].weight",
+    "reward_funcs": "rewards",
+    "model_init_kwargs": "model",
+    "max_pixels": "model.image.max_pixels",
+    "min_pixels": "model.image.min_pixels",
+    "resume_from_checkpoint": "the run directory: the same command resumes",
+    "bf16": "model.dtype",
+    "fp16": "model.dtype",
+}
+
+
+def load_recipe(path: str | Path, overrides: Sequence[str] = (), *, data_path: str | Path | None = None) -> Recipe:
+    """Read a recipe.
+
+    Args:
+        path: the YAML file.
+        overrides: ``key=value`` texts; values are YAML; relative paths in them are relative to the recipe.
+        data_path: replaces the ``path`` of every data entry (relative to the working directory).
+
+    Raises:
+        RecipeError: with file, line, what was found and what was expected.
+    """
+    file = Path(path)
+    lines: Lines = {}
+    data = read_with_base(file, lines)
+    for text in overrides:
+        override(data, text)
+    resolve_paths(data, file.parent)
+    if data_path is not None:
+        for entry in data.get("data") or []:
+            entry["path"] = str(Path(data_path).resolve())
+    try:
+        recipe = Recipe.model_validate(data)
+    except ValidationError as problem:
+        raise RecipeError(explain(Recipe, problem, file, lines)) from problem
+    for section in ("sft", "grpo"):
+        for key in getattr(recipe, section):
+            if key in _OWNED:
+                where = place(file, lines, (section, key))
+                raise RecipeError(f"{where}: {section}.{key} is owned by {_OWNED[key]}; set it there")
+    return recipe
+
+
+def training_arguments(
+    recipe: Recipe, section: Literal["sft", "grpo"], config_class: type, file: Path
+) -> dict[str, Any]:
+    """The keyword arguments of ``config_class`` from a recipe's section, checked by name and type.
+
+    Raises:
+        RecipeError: an unknown key (with the nearest valid one) or a value of a wrong type, with file and line.
+    """
+    values = {key: value for key, value in getattr(recipe, section).items() if key != "init"}
+    hints = typing.get_type_hints(config_class)
+    valid = list(config_class.__dataclass_fields__)  # type: ignore[attr-defined]
+    lines: Lines = {}
+    if file.exists():
+        lines = read_yaml(file, error=RecipeError)[1]
+    for key, value in values.items():
+        where = place(file, lines, (section, key))
+        if key not in valid:
+            raise RecipeError(f"{where}: unknown key '{section}.{key}'{nearest(key, valid)}")
+        try:
+            values[key] = TypeAdapter(hints[key], config=ConfigDict(arbitrary_types_allowed=True)).validate_python(
+                value
+            )
+        except ValidationError as problem:
+            expected = getattr(hints[key], "__name__", str(hints[key]))
+            raise RecipeError(f"{where}: {section}.{key}: found {value!r}; expected {expected}") from problem
+    return values

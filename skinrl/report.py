@@ -398,8 +398,6 @@ def _write_skin_r1_sft(report: DiagnosticReport, diagnosis: str, ancestors: Sequ
 _SENTENCE = re.compile(
     r"(?:subtype of [^.]*?)?(?:, )?(?:generally classified as (?P<behaviour>[^.]+))?", re.IGNORECASE
 )
-    r"(?:subtype of [^.]*?)?(?:, )?(?:generally classified as (?P<behaviour>[^.]+))?", re.IGNORECASE
-)
 
 
 def _read_skin_r1_sft(body: str) -> _Answer:

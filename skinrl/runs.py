@@ -233,8 +233,8 @@ def recipe_difference(before: Any, now: Any) -> list[str]:
     before, now = files.plain(before), files.plain(now)
     if before == now:
         return []
-    texts = [files.yaml_text(side, sort_keys=True).splitlines() for side in (before, now)]
-    return list(difflib.unified_diff(*texts, fromfile="on disk", tofile="asked for now", n=2, lineterm=""))
+    old, new = (files.yaml_text(side, sort_keys=True).splitlines() for side in (before, now))
+    return list(difflib.unified_diff(old, new, fromfile="on disk", tofile="asked for now", n=2, lineterm=""))
 
 
 def installed_versions() -> dict[str, str]:

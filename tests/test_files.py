@@ -85,7 +85,7 @@ def test_an_appended_file_survives_a_line_that_a_crash_cut_short(tmp_path):
     path = tmp_path / "metrics.jsonl"
     files.append_jsonl(path, {"step": 1})
     with path.open("ab") as stream:
-        stream.write('{"step": 2, "word": "naev'.encode())
+        stream.write(b'{"step": 2, "word": "naev')
     files.append_jsonl(path, {"step": 2})
     files.append_jsonl(path, {"step": 3})
     assert files.read_jsonl(path, grown=True) == [{"step": 1}, {"step": 2}, {"step": 3}]

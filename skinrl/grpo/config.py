@@ -1,0 +1,77 @@
+"""Settings of GRPO: TRL's own, and the few that TRL lacks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from trl import GRPOConfig
+
+from skinrl.errors import InputError
+
+# With these, SkinGRPOTrainer computes what GRPOTrainer computes, number by number.
+STOCK_SETTINGS: dict[str, Any] = {
+    "disable_dropout": False,
+    "exact_rollouts": False,
+    "ban_vision_tokens": False,
+    "rollout_gap": False,
+    "seed_rollouts": False,
+    "pass_finished": False,
+    "keep_failed_batch": False,
+}
+
+WEIGHT_PUSHES = ("auto", "nccl", "file")
+
+
+@dataclass
+class SkinGRPOConfig(GRPOConfig):
+    """``trl.GRPOConfig`` with dropout off by default and the settings below.
+
+    Args:
+        exact_rollouts: make the engine's policy the trainer's: image tokens collapsed before vLLM sees a prompt
+            and the prompt it used compared with the trainer's, the trainer's dtype and image size in the engine,
+            every weight pushed by the engine's own reload with all caches emptied. Off: TRL's own way.
+        ban_vision_tokens: remove image and video tokens from the policy, in sampling and in log-probs alike.
+        rollout_gap: measure the gap between the log-probs that sampling reported and those that the trainer
+            computes for the same tokens, and log it at every step.
+        rollout_gap_warn: mean gap (nats per token) above which a warning is logged; None picks by dtype.
+        rollout_gap_stop: mean gap above which the run stops; None picks by dtype.
+        rollout_gap_patience: consecutive steps above ``rollout_gap_stop`` before it stops.
+        seed_rollouts: derive the sampling seed of every rollout from (seed, process, step), so that a resumed run
+            samples what an uninterrupted one would have. Not for a vLLM server, which samples in its own process.
+        pass_finished: give reward functions ``finished`` (list of bool): whether a completion ended by itself.
+        keep_failed_batch: when a step raises, write its rows and tensors to ``<output_dir>/failed_batches``.
+        vllm_weight_push: how weights reach a vLLM *server*: "nccl" (TRL's, CUDA alone), "file" (safetensors on a
+            disk or memory file system that both see), "auto" ("nccl" on CUDA, else "file").
+        vllm_weight_push_dir: folder for "file"; None takes /dev/shm for a server on this machine, else output_dir.
+        min_pixels, max_pixels: image size limits in pixels for trainer and engine; None keeps the processor's.
+    """
+
+    disable_dropout: bool = field(default=True, metadata={"help": "Dropout off: the sampler has none."})
+    exact_rollouts: bool = field(default=True, metadata={"help": "Make the engine's policy the trainer's."})
+    ban_vision_tokens: bool = field(default=True, metadata={"help": "Remove vision tokens from the policy."})
+    rollout_gap: bool = field(default=True, metadata={"help": "Measure and log the rollout/trainer log-prob gap."})
+    rollout_gap_warn: float | None = field(default=None, metadata={"help": "Mean gap to warn at; None: by dtype."})
+    rollout_gap_stop: float | None = field(default=None, metadata={"help": "Mean gap to stop at; None: by dtype."})
+    rollout_gap_patience: int = field(default=3, metadata={"help": "Consecutive steps above the stop limit."})
+    seed_rollouts: bool = field(default=True, metadata={"help": "Derive sampling seeds from seed, process, step."})
+    pass_finished: bool = field(default=True, metadata={"help": "Give rewards `finished`: ended by itself."})
+    keep_failed_batch: bool = field(default=True, metadata={"help": "Write the batch of a failed step to disk."})
+    vllm_weight_push: str = field(default="auto", metadata={"help": "Server weight push: auto, nccl or file."})
+    vllm_weight_push_dir: str | None = field(default=None, metadata={"help": "Folder for the push by file."})
+    min_pixels: int | None = field(default=None, metadata={"help": "Least pixels of an image."})
+    max_pixels: int | None = field(default=None, metadata={"help": "Most pixels of an image."})
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.vllm_weight_push not in WEIGHT_PUSHES:
+            raise InputError(
+                f"vllm_weight_push is {self.vllm_weight_push!r}: expected one of {', '.join(WEIGHT_PUSHES)}."
+            )
+        if self.rollout_gap_patience < 1:
+            raise InputError(f"rollout_gap_patience is {self.rollout_gap_patience}: expected at least 1.")
+        if self.rollout_gap and self.use_transformers_continuous_batching:
+            raise InputError(
+                "use_transformers_continuous_batching reports no log-probs of the sampled tokens, so the rollout gap "
+                "cannot be measured: switch it off, use vLLM, or set rollout_gap to false."
+            )

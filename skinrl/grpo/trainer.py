@@ -1,0 +1,214 @@
+"""GRPO with rollouts that are samples of the policy being trained.
+
+A thin subclass of TRL's trainer: every override calls ``super()`` and adds one thing. All overrides
+of TRL's underscored methods of the trainer stand here, those of its vLLM side in ``rollouts.py``;
+``tests/test_trl_seams.py`` compares their signatures with the pinned TRL.
+"""
+
+from __future__ import annotations
+
+import logging
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+
+from skinrl.engine.environment import prepare_environment
+
+prepare_environment()  # before TRL's first import of vLLM
+
+from trl import GRPOTrainer  # noqa: E402
+
+from skinrl.engine.prompts import set_image_size  # noqa: E402
+from skinrl.engine.tokens import ended, vision_token_ids  # noqa: E402
+from skinrl.grpo.ban import install_ban, mark_available  # noqa: E402
+from skinrl.grpo.config import SkinGRPOConfig  # noqa: E402
+from skinrl.grpo.dropout import switch_off_dropout  # noqa: E402
+from skinrl.grpo.failed_batch import save_failed_batch  # noqa: E402
+from skinrl.grpo.gap import Gap, GapGuard, summarise, token_gaps  # noqa: E402
+from skinrl.grpo.sampling import recorded_generate, rollout_seed, seeded  # noqa: E402
+
+logger = logging.getLogger(__name__)
+
+
+class SkinGRPOTrainer(GRPOTrainer):
+    """``trl.GRPOTrainer``, with the settings of :class:`SkinGRPOConfig`.
+
+    Rollouts come from vLLM in the same process (``vllm_mode="colocate"``), from a vLLM server
+    (``"server"``), or from ``generate`` (``use_vllm=False``). With the settings in
+    ``skinrl.grpo.config.STOCK_SETTINGS`` it computes exactly what ``GRPOTrainer`` computes.
+
+    Args: those of ``GRPOTrainer``; ``args`` must be a :class:`SkinGRPOConfig`.
+    """
+
+    _tag_names = ["trl", "grpo", "skinrl"]  # noqa: RUF012 (TRL's own attribute)
+
+    def __init__(
+        self, model: Any, reward_funcs: Any = None, args: SkinGRPOConfig | None = None, **kwargs: Any
+    ) -> None:
+        if not isinstance(args, SkinGRPOConfig):
+            raise TypeError(f"SkinGRPOTrainer needs args of type SkinGRPOConfig, got {type(args).__name__}.")
+        processor = kwargs.get("processing_class")
+        if processor is None:
+            processor = kwargs["processing_class"] = _load_processor(model, args)
+        if hasattr(processor, "image_processor"):
+            set_image_size(processor.image_processor, args.min_pixels, args.max_pixels)
+        self.banned_token_ids: tuple[int, ...] = ()
+        self._gap_guard: GapGuard | None = None
+        self._gaps: list[torch.Tensor] = []
+        self._latest_logps: torch.Tensor | None = None
+        self._rollouts_at: tuple[str, int, int] = ("", -1, 0)  # phase, step, rollouts begun there
+
+        with self._rollout_backend(args):
+            super().__init__(model, reward_funcs, args, **kwargs)
+
+        self._set_up_policy(args)
+
+    def _rollout_backend(self, args: SkinGRPOConfig) -> AbstractContextManager[None]:
+        """Have TRL build skinrl's vLLM side in place of its own, where that was asked for."""
+        if not (args.use_vllm and args.exact_rollouts):
+            return nullcontext()
+        from skinrl.grpo.rollouts import skinrl_generation
+
+        return skinrl_generation(args)
+
+    def _set_up_policy(self, args: SkinGRPOConfig) -> None:
+        models = (
+            [self.model] if self.ref_model is None else [self.model, self.accelerator.unwrap_model(self.ref_model)]
+        )
+        if args.disable_dropout:
+            for model in models:
+                switch_off_dropout(model)
+        if args.ban_vision_tokens:
+            self.banned_token_ids = vision_token_ids(self.model.config, self._tokenizer)
+            for model in models:
+                install_ban(model, self.banned_token_ids)
+        if self.use_vllm and args.exact_rollouts:
+            self.vllm_generation.follow_policy(banned=self.banned_token_ids, stop=self.eos_token_ids)
+        if args.rollout_gap:
+            self._gap_guard = GapGuard.for_dtype(
+                policy_dtype(args, self.model),
+                warn=args.rollout_gap_warn,
+                stop=args.rollout_gap_stop,
+                patience=args.rollout_gap_patience,
+            )
+
+    # Rollouts
+
+    def _generate_single_turn(self, prompt_ids, images, multimodal_fields, num_generations, has_tool_images=False):  # type: ignore[no-untyped-def]
+        rest = (prompt_ids, images, multimodal_fields, num_generations, has_tool_images)
+        with self._seeded_rollout():
+            if self.use_vllm or not self.args.rollout_gap:
+                return super()._generate_single_turn(*rest)
+            # Mixed precision: TRL scores under autocast but generates without it.
+            generating_model = self.accelerator.unwrap_model(self.model_wrapped)
+            with recorded_generate(generating_model, self.temperature) as record, self.accelerator.autocast():
+                completion_ids, _ = super()._generate_single_turn(*rest)
+        return completion_ids, record.per_completion([len(ids) for ids in completion_ids])
+
+    def _seeded_rollout(self) -> AbstractContextManager[None]:
+        if not self.args.seed_rollouts:
+            return nullcontext()
+        phase = "train" if self.model.training else "eval"
+        before = self._rollouts_at
+        count = before[2] + 1 if before[:2] == (phase, self.state.global_step) else 0
+        self._rollouts_at = (phase, self.state.global_step, count)
+        # ranks that share one tensor-parallel engine must draw the same tokens
+        sharing = self.args.vllm_tensor_parallel_size if self.use_vllm and self.vllm_mode == "colocate" else 1
+        stream = self.accelerator.process_index // sharing
+        return seeded(rollout_seed(self.args.seed, stream, phase, self.state.global_step, count))
+
+    # Rewards
+
+    def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list):  # type: ignore[no-untyped-def]
+        if self.args.pass_finished:
+            finished = [ended(ids, self.eos_token_ids) for ids in completion_ids_list]
+            inputs = [{**row, "finished": flag} for row, flag in zip(inputs, finished, strict=True)]
+        return super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
+
+    # Log-probs, loss and the gap between the two policies
+
+    def _get_per_token_logps_and_entropies(self, model, *args, **kwargs):  # type: ignore[no-untyped-def]
+        if self.banned_token_ids and self._dist.is_zero3:
+            mark_available(self.accelerator.unwrap_model(model))
+        result = super()._get_per_token_logps_and_entropies(model, *args, **kwargs)
+        self._latest_logps = result[0].detach()
+        return result
+
+    def _compute_loss(self, model, inputs):  # type: ignore[no-untyped-def]
+        loss = super()._compute_loss(model, inputs)
+        if self._gap_guard is not None:
+            self._follow_gap(inputs)
+        return loss
+
+    def _follow_gap(self, inputs: dict[str, Any]) -> None:
+        """Add this micro-batch to the step's gap; at the step's last micro-batch, log and judge it.
+
+        TRL leaves out the log-probs at sampling time where no update separates them from those of
+        the loss; then the loss's own are the ones to compare with.
+        """
+        sampled = inputs.get("sampling_per_token_logps")
+        trained = inputs.get("old_per_token_logps", self._latest_logps)
+        if sampled is not None and trained is not None:
+            mask = inputs["completion_mask"]
+            if "tool_mask" in inputs:
+                mask = mask * inputs["tool_mask"]
+            self._gaps.append(token_gaps(trained, sampled, mask))
+        training = self.model.training
+        if training and not self.accelerator.sync_gradients:
+            return
+        gap = self._gather_gap()
+        metrics = self._metrics["train" if training else "eval"]
+        metrics["rollout/logp_gap_mean"].append(gap.mean)
+        metrics["rollout/logp_gap_p99"].append(gap.p99)
+        metrics["rollout/logp_gap_max"].append(gap.max)
+        if training and self._gap_guard is not None:
+            self._gap_guard.check(gap, self.state.global_step + 1)
+
+    def _gather_gap(self) -> Gap:
+        local = torch.cat(self._gaps) if self._gaps else torch.zeros(0, device=self.accelerator.device)
+        self._gaps = []
+        padded = self.accelerator.pad_across_processes(local, dim=0, pad_index=-1)
+        gathered = self.accelerator.gather(padded)
+        return summarise(gathered[~(gathered < 0)])  # a NaN is kept: it is a fault, not padding
+
+    # Failures
+
+    def training_step(self, model, inputs, num_items_in_batch=None):  # type: ignore[no-untyped-def]
+        try:
+            return super().training_step(model, inputs, num_items_in_batch)
+        except Exception as error:
+            if self.args.keep_failed_batch:
+                save_failed_batch(
+                    self.args.output_dir,
+                    error,
+                    inputs,
+                    self._buffered_inputs,
+                    step=self.state.global_step + 1,
+                    rank=self.accelerator.process_index,
+                )
+            raise
+
+
+def policy_dtype(args: Any, model: Any) -> str:
+    """The dtype in which the trainer computes log-probs: "float32", "bfloat16" or "float16"."""
+    if args.bf16:
+        return "bfloat16"
+    if args.fp16:
+        return "float16"
+    return str(next(model.parameters()).dtype).removeprefix("torch.")
+
+
+def _load_processor(model: Any, args: SkinGRPOConfig) -> Any:
+    """The processor of ``model`` as TRL would load it, so that its image size can be set before vLLM starts."""
+    from transformers import AutoProcessor
+
+    path = model if isinstance(model, str) else model.config._name_or_path
+    revision = (args.model_init_kwargs or {}).get("revision") if isinstance(model, str) else None
+    return AutoProcessor.from_pretrained(
+        path,
+        revision=revision,
+        truncation_side="left",
+        padding_side="left",
+        trust_remote_code=args.trust_remote_code,
+    )

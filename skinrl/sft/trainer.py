@@ -1,0 +1,35 @@
+"""TRL's ``SFTTrainer``, thinly: batches without images on any process, trusted checkpoints, a stop when flat."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from trl import SFTTrainer
+
+from skinrl.checkpoint import CheckpointMixin
+from skinrl.sft.config import SkinSFTConfig
+from skinrl.sft.flat import FlatLossCallback
+from skinrl.text_only import install_text_only
+
+
+class SkinSFTTrainer(CheckpointMixin, SFTTrainer):
+    """Trains on rows of ``prompt`` and ``completion`` (messages) and ``images`` (a list, which may be empty).
+
+    The loss counts the completion alone. Rows with and without images may be mixed in any way over batches and
+    processes. ``text_only`` is the hook that makes them agree (``None`` for a model without a vision tower).
+    """
+
+    _tag_names = ("trl", "sft", "skinrl")
+
+    def __init__(self, model: Any, args: SkinSFTConfig, **kwargs: Any) -> None:
+        hook = None if isinstance(model, str) else install_text_only(model)
+        if hook is not None and args.ddp_find_unused_parameters is None:
+            # With the hook every parameter takes part in every backward
+            args.ddp_find_unused_parameters = False
+        super().__init__(model, args, **kwargs)
+        self.text_only = install_text_only(self.model)
+        if args.flat_patience is not None:
+            self.add_callback(FlatLossCallback(args.flat_patience, args.flat_min_delta))
+
+    def _send_telemetry(self) -> None:
+        """TRL would tell its makers of the run; nothing leaves this machine."""

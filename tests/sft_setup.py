@@ -1,0 +1,76 @@
+"""What the tests of SFT and of checkpoints share: rows, a trainer on a tiny model, and ways to compare."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from tiny_model import random_image
+
+ANSWERS = ("psoriasis", "melanoma", "eczema", "acne")
+
+
+def sft_rows(count: int, *, text_only: frozenset[int] = frozenset()) -> list[dict[str, Any]]:
+    """Rows of prompt, completion and images; those in ``text_only`` have no image."""
+    return [
+        {
+            "prompt": [{"role": "user", "content": f"Diagnose lesion {i}."}],
+            "completion": [{"role": "assistant", "content": f"Diagnosis: {ANSWERS[i % 4]}"}],
+            "images": [] if i in text_only else [random_image(i, 56, 56)],
+        }
+        for i in range(count)
+    ]
+
+
+def sft_trainer(model_path: Path, output_dir: Path, *, rows: Any = None, load: Any = None, **settings: Any) -> Any:
+    """A ``SkinSFTTrainer`` in float32 on CPU; ``settings`` go to its config, ``load`` to ``load_policy``."""
+    from datasets import Dataset
+
+    from skinrl.model import load_policy
+    from skinrl.sft import SkinSFTConfig, SkinSFTTrainer
+
+    eval_rows = settings.pop("eval_rows", None)
+    trainer_class = settings.pop("trainer_class", SkinSFTTrainer)
+    args = SkinSFTConfig(
+        output_dir=str(output_dir),
+        **{
+            "per_device_train_batch_size": 2,
+            "learning_rate": 1e-3,
+            "logging_steps": 1,
+            "save_strategy": "no",
+            "report_to": [],
+            "use_cpu": True,
+            "bf16": False,
+            "gradient_checkpointing": False,
+            "disable_tqdm": True,
+            "optim": "adamw_torch",
+            "seed": 3,
+        }
+        | settings,
+    )
+    model, processor = load_policy(model_path, dtype="float32", **(load or {}))
+    return trainer_class(
+        model=model,
+        args=args,
+        train_dataset=Dataset.from_list(sft_rows(8) if rows is None else rows),
+        eval_dataset=None if eval_rows is None else Dataset.from_list(eval_rows),
+        processing_class=processor,
+    )
+
+
+def losses(trainer: Any) -> list[float]:
+    """The logged training losses in order."""
+    return [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+
+
+def weights(model: Any) -> dict[str, torch.Tensor]:
+    """A copy of every weight by name."""
+    return {name: value.detach().clone() for name, value in model.state_dict().items()}
+
+
+def assert_same_weights(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
+    """Bit for bit."""
+    assert one.keys() == other.keys()
+    different = [name for name in one if not torch.equal(one[name], other[name])]
+    assert not different, different

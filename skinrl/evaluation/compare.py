@@ -1,0 +1,90 @@
+"""Several models on one set: their metrics, and paired differences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+from skinrl import files
+from skinrl.errors import DataError
+from skinrl.evaluation.bootstrap import RESAMPLES, SEED, differences
+from skinrl.evaluation.chart import comparison_svg
+from skinrl.evaluation.evaluate import Evaluation
+
+ORDER = ("base", "sft", "sft_continued", "grpo")  # others come after, in the order given
+
+
+def compare(
+    models: Mapping[str, Evaluation],
+    *,
+    seconds: Mapping[str, float] | None = None,
+    resamples: int = RESAMPLES,
+    seed: int = SEED,
+) -> dict[str, Any]:
+    """What `comparison.json` holds.
+
+    Args:
+        models: evaluations on the very same cases, by name: `base`, `sft`, `sft_continued`, `grpo` and others.
+        seconds: per stage.
+
+    Returns:
+        `models`: metrics by model, as in `metrics.json`; `difference`: by pair (`grpo-sft` is grpo minus sft)
+        and metric; `controls`: those of the last model, named in `controls_of`; `seconds`.
+
+    Raises:
+        DataError: no model, or models that answered other cases.
+    """
+    if not models:
+        raise DataError("nothing to compare; expected at least one evaluated model")
+    names = in_order(models)
+    _check_same_cases(models, names)
+    metrics = {name: models[name].metrics(resamples=resamples, seed=seed) for name in names}
+    measured = {name: models[name].measures() for name in names}
+    difference = {}
+    for first, second in combinations(names, 2):
+        pairs = _common(measured[first][0], measured[second][0])
+        groups = measured[first][1]
+        found = differences(*pairs, groups, resamples=resamples, seed=seed)
+        difference[f"{second}-{first}"] = {name: interval.as_dict() for name, interval in found.items()}
+    last = names[-1] if "grpo" not in models else "grpo"
+    return {
+        "models": metrics,
+        "difference": difference,
+        "controls": metrics[last]["controls"],
+        "controls_of": last,
+        "seconds": dict(seconds or {}),
+    }
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """Names as the method goes: base, SFT, SFT continued, GRPO, then any others as given."""
+    given = list(names)
+    return [name for name in ORDER if name in given] + [name for name in given if name not in ORDER]
+
+
+def _common(first: list[Any], second: list[Any]) -> tuple[list[Any], list[Any]]:
+    """Metrics that both have: one model may have been sampled and the other not."""
+    shared = {measure.name for measure in first} & {measure.name for measure in second}
+    return [m for m in first if m.name in shared], [m for m in second if m.name in shared]
+
+
+def _check_same_cases(models: Mapping[str, Evaluation], names: list[str]) -> None:
+    reference = models[names[0]].cases
+    for name in names[1:]:
+        cases = models[name].cases
+        if cases == reference:
+            continue
+        where = next((i for i, (a, b) in enumerate(zip(reference, cases, strict=False)) if a != b), None)
+        detail = f"the first that differs: {reference[where].id}" if where is not None else "one set is longer"
+        raise DataError(
+            f"{names[0]} was evaluated on {len(reference)} cases and {name} on {len(cases)}, not the same ones "
+            f"({detail}); evaluate both with the same recipe and seed"
+        )
+
+
+def write_comparison(folder: Path | str, comparison: Mapping[str, Any]) -> None:
+    """Write `comparison.json` and `comparison.svg` into the folder of a run."""
+    files.write_json(Path(folder) / "comparison.json", comparison)
+    files.write_text(Path(folder) / "comparison.svg", comparison_svg(comparison))

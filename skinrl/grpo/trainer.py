@@ -27,6 +27,7 @@ from skinrl.grpo.dropout import switch_off_dropout  # noqa: E402
 from skinrl.grpo.failed_batch import save_failed_batch  # noqa: E402
 from skinrl.grpo.gap import Gap, GapGuard, summarise, token_gaps  # noqa: E402
 from skinrl.grpo.sampling import recorded_generate, rollout_seed, seeded  # noqa: E402
+from skinrl.text_only import install_text_only  # noqa: E402
 
 logger = logging.getLogger(__name__)
 
@@ -79,6 +80,11 @@ class SkinGRPOTrainer(GRPOTrainer):
         if args.disable_dropout:
             for model in models:
                 switch_off_dropout(model)
+        if args.mixed_batches:
+            for model in models:
+                install_text_only(model)
+            # TRL gathers the images for its log only on processes that have some: the others would hang
+            self.log_multimodal = self.log_multimodal and self.accelerator.num_processes == 1
         if args.ban_vision_tokens:
             self.banned_token_ids = vision_token_ids(self.model.config, self._tokenizer)
             for model in models:
@@ -121,6 +127,8 @@ class SkinGRPOTrainer(GRPOTrainer):
     # Rewards
 
     def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list):  # type: ignore[no-untyped-def]
+        if inputs and "id" in inputs[0]:  # the completions log then says which row each completion belongs to
+            self._log_completion_extra("id", [row["id"] for row in inputs])
         if self.args.pass_finished:
             finished = [ended(ids, self.eos_token_ids) for ids in completion_ids_list]
             inputs = [{**row, "finished": flag} for row, flag in zip(inputs, finished, strict=True)]

@@ -142,6 +142,11 @@ def option_letter(index: int) -> str:
     return chr(65 + index) if index < 26 else chr(64 + index // 26) + chr(65 + index % 26)
 
 
+def prefill(style: str = "report") -> str:
+    """What a chat template writes where it opens the thinking block for the model: ``<think>`` and a new line."""
+    return _style(style).tags[0] + "\n"
+
+
 def looks_cut(text: str, *, prefilled: str = "", style: str = "report") -> bool:
     """Whether a text ends inside a block that it opened: the sign of a cut where nobody says if it finished."""
     text = prefilled + text
@@ -263,7 +268,7 @@ def _read_diagnosis(value: str, options: tuple[str, ...]) -> tuple[str, str | No
     letters, names = _option_table(options)
     by_name = names.get(plain, ())
     match = _OPTION.fullmatch(value)
-    letter = (match["a"] or match["b"] or match["c"]) if match else None
+    letter = (match["a"] or match["b"] or match["c"]) if match else ""
     if match and letter in letters:
         index = letters[letter]
         name = match["b_name"] or match["c_name"]

@@ -1,0 +1,168 @@
+"""What all rewards share: the columns of a batch, the reading of its answers, the logs, offline scoring."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from skinrl.report import looks_cut
+from skinrl.taxonomy.answer import ANSWER_OUTCOMES, Answer, read_answer
+from skinrl.taxonomy.graph import Taxonomy
+
+Completion = str | Sequence[Mapping[str, Any]]
+Reward = Callable[..., list[float | None]]
+LogExtra = Callable[[str, list[Any]], None]
+LogMetric = Callable[[str, float], None]
+Gold = tuple[tuple[str, float], ...]
+
+_T = TypeVar("_T")
+
+_BUILTIN = {
+    "skinrl.rewards:report_format_reward": "fn: 1 for a valid report, 0 otherwise",
+    "skinrl.rewards:get_report_format_reward": "factory: the same for another report style",
+    "skinrl.rewards:get_hierarchy_reward": "factory: credit on the disease hierarchy, 0 to 1, in one of eight schemes",
+    "skinrl.rewards:get_malignancy_reward": "factory: 1 if the Malignancy line is right, 0 otherwise",
+    "skinrl.rewards:get_skin_r1_reward": "factory: Skin-R1's sum of format (1), depth (0.75) and malignancy (0.25)",
+}
+
+
+def builtin_rewards() -> dict[str, str]:
+    """Import path of each built-in reward, as a recipe names it, to one line about it."""
+    return dict(_BUILTIN)
+
+
+def completion_text(completion: Completion) -> str:
+    """Text of one completion: a string, or messages whose last one is the assistant's.
+
+    Raises:
+        TypeError: neither of these.
+    """
+    if isinstance(completion, str):
+        return completion
+    if isinstance(completion, Sequence) and completion and isinstance(completion[-1], Mapping):
+        content = completion[-1].get("content")
+        if isinstance(content, str):
+            return content
+        if isinstance(content, Sequence):
+            return "".join(block.get("text", "") for block in content)
+    raise TypeError(f"a completion must be a string or a list of messages, found {completion!r:.200}")
+
+
+def column(name: str, values: Sequence[_T] | None, default: _T, count: int) -> Sequence[_T]:
+    """A dataset column, or ``count`` defaults where the dataset has none.
+
+    Raises:
+        ValueError: the column is not as long as the batch.
+    """
+    if values is None:
+        return [default] * count
+    if len(values) != count:
+        raise ValueError(f"column {name!r} has {len(values)} values for {count} completions")
+    return values
+
+
+def read_answers(
+    taxonomy: Taxonomy,
+    completions: Sequence[Completion],
+    options: Sequence[Sequence[str] | None] | None,
+    option_nodes: Sequence[Sequence[str] | None] | None,
+    finished: Sequence[bool | None] | None,
+    prefilled: Sequence[str | None] | None,
+    style: str,
+) -> list[Answer]:
+    """One answer per completion.
+
+    ``finished`` is what the trainer knows about the length limit; where nobody says, a text that ends inside a block
+    that it opened counts as truncated.
+    """
+    count = len(completions)
+    rows = zip(
+        completions,
+        column("options", options, (), count),
+        column("option_nodes", option_nodes, (), count),
+        column("finished", finished, None, count),
+        column("prefilled", prefilled, "", count),
+        strict=True,
+    )
+    answers = []
+    for completion, names, nodes, done, before in rows:
+        text, before = completion_text(completion), before or ""
+        if done is None:
+            done = not looks_cut(text, prefilled=before, style=style)
+        answers.append(
+            read_answer(
+                text,
+                taxonomy,
+                options=names or (),
+                option_nodes=nodes or (),
+                finished=done,
+                prefilled=before,
+                style=style,
+            )
+        )
+    return answers
+
+
+def read_golds(
+    count: int,
+    gold_nodes: Sequence[Sequence[str] | None] | None,
+    gold_weights: Sequence[Sequence[float] | None] | None,
+) -> list[Gold]:
+    """Weighted golds of each row; ``()`` where a row has none. Without weights, all golds of a row weigh the same.
+
+    Raises:
+        ValueError: a row with another number of weights than of nodes.
+    """
+    golds: list[Gold] = []
+    nodes_of = column("gold_nodes", gold_nodes, None, count)
+    for nodes, weights in zip(nodes_of, column("gold_weights", gold_weights, None, count), strict=True):
+        nodes = nodes or ()
+        weights = [1.0 / len(nodes)] * len(nodes) if weights is None else weights
+        if len(nodes) != len(weights):
+            raise ValueError(f"gold_nodes {list(nodes)} and gold_weights {list(weights)} differ in length")
+        golds.append(tuple(zip(nodes, weights, strict=True)))
+    return golds
+
+
+def log_answers(
+    name: str, answers: Sequence[Answer], log_extra: LogExtra | None, log_metric: LogMetric | None
+) -> None:
+    """Answers into the completions table, shares of the outcomes into the metrics.
+
+    Columns carry the reward's name: TRL appends to a column of the same name, which would then be too long. Every
+    metric is logged at every call, so that all ranks log the same ones.
+    """
+    if log_extra is not None:
+        log_extra(f"{name}/answer", [answer.text or f"[{answer.reason}]" for answer in answers])
+        log_extra(f"{name}/node", [answer.node or f"[{answer.outcome}]" for answer in answers])
+    if log_metric is not None and answers:
+        for outcome in ANSWER_OUTCOMES:
+            share = sum(answer.outcome == outcome for answer in answers) / len(answers)
+            log_metric(f"answer/{outcome}", share)
+
+
+def score_rows(rows: Iterable[Mapping[str, Any]], rewards: Sequence[Reward]) -> list[dict[str, float | None]]:
+    """Score saved completions offline.
+
+    Args:
+        rows: each with ``completion`` (text or messages) and the dataset's columns; a column that some rows lack is
+            `None` there.
+        rewards: callables with TRL's signature and distinct ``__name__``.
+
+    Returns:
+        For each row, the score of each reward by its ``__name__``.
+    """
+    rows = list(rows)
+    names = [getattr(reward, "__name__", type(reward).__name__) for reward in rewards]
+    if len(set(names)) < len(names):
+        raise ValueError(f"rewards must have distinct names, found {names}")
+    keys = sorted({key for row in rows for key in row} - {"completion", "completions"})
+    columns = {key: [row.get(key) for row in rows] for key in keys}
+    completions = [row["completion"] for row in rows]
+    columns["prompts"] = columns.pop("prompt", None) or columns.get("prompts") or [None] * len(rows)
+    scored: list[dict[str, float | None]] = [{} for _ in rows]
+    for name, reward in zip(names, rewards, strict=True):
+        values = reward(completions=completions, **columns) if rows else []
+        for row, value in zip(scored, values, strict=True):
+            row[name] = value
+    return scored

@@ -1,0 +1,155 @@
+"""Tables and image folders as they lie on a disk."""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from skinrl.data.images import SUFFIXES
+from skinrl.data.splits import is_split_name
+from skinrl.errors import DataError
+
+Row = Mapping[str, Any]
+TABLE_SUFFIXES = (".csv", ".jsonl", ".tsv")
+
+
+def is_blank(value: Any, unknown: Sequence[str] = ("",)) -> bool:
+    """Whether a cell says nothing: absent, empty, or one of the words for "unknown"."""
+    return value is None or (isinstance(value, str) and value.strip().lower() in ("", *unknown))
+
+
+def read_rows(file: Path) -> Iterator[tuple[int, Row]]:
+    """Rows of a CSV, TSV or JSONL file in UTF-8, each with its line number (from 1).
+
+    Raises:
+        DataError: missing file, another suffix, no header, a row with more or fewer cells than the header, a line
+            that is no JSON object; with file and line.
+    """
+    if file.suffix not in TABLE_SUFFIXES:
+        raise DataError(f"{file}: expected a table that ends in {', '.join(TABLE_SUFFIXES)}")
+    try:
+        # A byte-order mark, as spreadsheets write it, would otherwise become part of the first column's name.
+        with file.open(encoding="utf-8-sig", newline="") as stream:
+            yield from _json_rows(file, stream) if file.suffix == ".jsonl" else _csv_rows(file, stream)
+    except FileNotFoundError as problem:
+        beside = sorted(p.name for p in file.parent.glob("*") if p.suffix in TABLE_SUFFIXES)
+        raise DataError(f"{file} is missing; its folder has {', '.join(beside) or 'no table'}") from problem
+    except UnicodeDecodeError as problem:
+        raise DataError(f"{file}: is not UTF-8 ({problem.reason} at byte {problem.start}); convert it") from problem
+
+
+def _csv_rows(file: Path, stream: Any) -> Iterator[tuple[int, Row]]:
+    reader = csv.reader(stream, delimiter="\t" if file.suffix == ".tsv" else ",")
+    try:
+        header = next(reader, None)
+        if not header:
+            raise DataError(f"{file}: is empty; expected a header and rows")
+        if len(set(header)) < len(header):
+            raise DataError(f"{file}:1: a column stands twice in {', '.join(header)}")
+        for cells in reader:
+            if not cells:
+                continue
+            if len(cells) != len(header):
+                raise DataError(
+                    f"{file}:{reader.line_num}: {len(cells)} cells; expected {len(header)} as in the header"
+                )
+            yield reader.line_num, dict(zip(header, cells, strict=True))
+    except csv.Error as problem:
+        raise DataError(f"{file}:{reader.line_num}: {problem}") from problem
+
+
+def _json_rows(file: Path, stream: Any) -> Iterator[tuple[int, Row]]:
+    for number, line in enumerate(stream, start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as problem:
+            raise DataError(f"{file}:{number}: is not JSON ({problem.msg})") from problem
+        if not isinstance(row, dict):
+            raise DataError(f"{file}:{number}: is {type(row).__name__}; expected one JSON object a line")
+        yield number, row
+
+
+def require_columns(row: Row, needed: Sequence[str], where: str) -> None:
+    """Raise where a row lacks a column that the source names.
+
+    Raises:
+        DataError: names the columns that are missing, the nearest that are there, and all that are there.
+    """
+    missing = [column for column in dict.fromkeys(needed) if column not in row]
+    if missing:
+        near = difflib.get_close_matches(missing[0], list(row), n=1)
+        hint = f" (did you mean {near[0]!r}?)" if near else ""
+        raise DataError(f"{where}: no column {', '.join(map(repr, missing))}{hint}; the columns are {', '.join(row)}")
+
+
+def folder_per_class(root: Path) -> Iterator[tuple[str, Row]]:
+    """Rows of a folder that has one sub-folder per class, with an outer level of splits or without.
+
+    `root/<class>/*.jpg`, or `root/train/<class>/*.jpg` and so on. The row's columns: `image` (path from `root`),
+    `label` (name of the class folder), `split` (empty without the outer level). Nothing is known of patients.
+
+    Raises:
+        DataError: there is no image in such folders.
+    """
+    outer = sorted(entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    by_split = bool(outer) and all(is_split_name(name) for name in outer)
+    found = False
+    for split in outer if by_split else [""]:
+        for folder in sorted(p for p in (root / split).iterdir() if p.is_dir() and not p.name.startswith(".")):
+            for file in sorted(folder.rglob("*")):
+                if file.suffix.lower() in SUFFIXES:
+                    found = True
+                    image = str(file.relative_to(root))
+                    yield str(file), {"image": image, "label": folder.name, "split": split, "id": image}
+    if not found:
+        raise DataError(f"{root}: has neither a table ({', '.join(TABLE_SUFFIXES)}) nor a folder of images per class")
+
+
+class ImageFolder:
+    """Finds the files that a table names, in some sub-folders, whatever their suffix.
+
+    Args:
+        root: the dataset's folder.
+        folders: sub-folders, tried in turn.
+    """
+
+    def __init__(self, root: Path, folders: Sequence[str]) -> None:
+        self.root = root
+        self.folders = tuple(folders)
+        self._listings: dict[Path, dict[str, str]] = {}
+
+    def find(self, name: str) -> str | None:
+        """Path of the file of that name, else of an image of the same stem; `None` where there is neither."""
+        for folder in self.folders:
+            place = self.root / folder / name
+            listing = self._listing(place.parent)
+            # The stem of a name without an image suffix is the name itself: `ISIC_1.2` is not `ISIC_1`.
+            stem = place.stem if place.suffix.lower() in SUFFIXES else place.name
+            found = listing.get(place.name) or listing.get(stem)
+            if found:
+                return found
+        return None
+
+    def _listing(self, folder: Path) -> dict[str, str]:
+        """Image names and, for the first image of each, stems in a folder -> path. One look a folder."""
+        if folder not in self._listings:
+            listing: dict[str, str] = {}
+            try:
+                names = sorted(entry.name for entry in os.scandir(folder))
+            except (FileNotFoundError, NotADirectoryError):
+                names = []
+            for name in names:
+                stem, suffix = os.path.splitext(name)
+                if suffix.lower() in SUFFIXES:
+                    path = str(folder / name)
+                    listing[name] = path
+                    listing.setdefault(stem, path)
+            self._listings[folder] = listing
+        return self._listings[folder]

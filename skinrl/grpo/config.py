@@ -14,6 +14,7 @@ STOCK_SETTINGS: dict[str, Any] = {
     "disable_dropout": False,
     "exact_rollouts": False,
     "ban_vision_tokens": False,
+    "mixed_batches": False,
     "rollout_gap": False,
     "seed_rollouts": False,
     "pass_finished": False,
@@ -25,13 +26,16 @@ WEIGHT_PUSHES = ("auto", "nccl", "file")
 
 @dataclass
 class SkinGRPOConfig(GRPOConfig):
-    """``trl.GRPOConfig`` with dropout off by default and the settings below.
+    """``trl.GRPOConfig`` with dropout and the logging of images off by default, and the settings below.
 
     Args:
         exact_rollouts: make the engine's policy the trainer's: image tokens collapsed before vLLM sees a prompt
             and the prompt it used compared with the trainer's, the trainer's dtype and image size in the engine,
             every weight pushed by the engine's own reload with all caches emptied. Off: TRL's own way.
         ban_vision_tokens: remove image and video tokens from the policy, in sampling and in log-probs alike.
+        mixed_batches: allow rows without images beside rows with: where a process has none, the vision tower still
+            runs, on a zero image that changes nothing, or processes would wait for each other for ever. With several
+            processes it switches off ``log_multimodal``, which waits likewise.
         rollout_gap: measure the gap between the log-probs that sampling reported and those that the trainer
             computes for the same tokens, and log it at every step.
         rollout_gap_warn: mean gap (nats per token) above which a warning is logged; None picks by dtype.
@@ -50,6 +54,7 @@ class SkinGRPOConfig(GRPOConfig):
     disable_dropout: bool = field(default=True, metadata={"help": "Dropout off: the sampler has none."})
     exact_rollouts: bool = field(default=True, metadata={"help": "Make the engine's policy the trainer's."})
     ban_vision_tokens: bool = field(default=True, metadata={"help": "Remove vision tokens from the policy."})
+    mixed_batches: bool = field(default=True, metadata={"help": "Allow rows without images beside rows with."})
     rollout_gap: bool = field(default=True, metadata={"help": "Measure and log the rollout/trainer log-prob gap."})
     rollout_gap_warn: float | None = field(default=None, metadata={"help": "Mean gap to warn at; None: by dtype."})
     rollout_gap_stop: float | None = field(default=None, metadata={"help": "Mean gap to stop at; None: by dtype."})
@@ -59,6 +64,7 @@ class SkinGRPOConfig(GRPOConfig):
     keep_failed_batch: bool = field(default=True, metadata={"help": "Write the batch of a failed step to disk."})
     vllm_weight_push: str = field(default="auto", metadata={"help": "Server weight push: auto, nccl or file."})
     vllm_weight_push_dir: str | None = field(default=None, metadata={"help": "Folder for the push by file."})
+    log_multimodal: bool = field(default=False, metadata={"help": "Send images to trackers; off: patients."})
     min_pixels: int | None = field(default=None, metadata={"help": "Least pixels of an image."})
     max_pixels: int | None = field(default=None, metadata={"help": "Most pixels of an image."})
 

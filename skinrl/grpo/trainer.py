@@ -112,6 +112,12 @@ class SkinGRPOTrainer(GRPOTrainer):
                 completion_ids, _ = super()._generate_single_turn(*rest)
         return completion_ids, record.per_completion([len(ids) for ids in completion_ids])
 
+    def _generate(self, prompts):  # type: ignore[no-untyped-def]
+        *rollout, images, tool_images = super()._generate(prompts)
+        if images is not None and self.args.mixed_batches:
+            images = [shown or [] for shown in images]  # processors refuse the None that TRL writes for a text row
+        return *rollout, images, tool_images
+
     def _seeded_rollout(self) -> AbstractContextManager[None]:
         if not self.args.seed_rollouts:
             return nullcontext()

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 from skinrl.data.questions import Pool, Question, QuestionSettings, ask, pools_of, random_for, user_messages
 from skinrl.data.record import Record
 from skinrl.errors import DataError
+from skinrl.report import option_letter
 from skinrl.taxonomy import Taxonomy
 
 if TYPE_CHECKING:
-    from datasets import Dataset, Features
+    from datasets import Dataset
 
 Row = dict[str, Any]
 
@@ -67,7 +68,12 @@ def grpo_rows(
     pools: Mapping[str, Pool] | None = None,
 ) -> Dataset:
     """The rows that `SkinGRPOTrainer` and the rewards take; see `question_rows`."""
-    return _dataset(question_rows(records, taxonomy, questions, seed=seed, pools=pools), _question_features())
+    from datasets import Dataset  # a second, which the rest of this room does not need
+
+    from skinrl.data.features import QUESTION_ROWS
+
+    rows = question_rows(records, taxonomy, questions, seed=seed, pools=pools)
+    return Dataset.from_list(list(rows), features=QUESTION_ROWS)
 
 
 def eval_rows(
@@ -101,10 +107,11 @@ def sft_rows(trajectories: Iterable[Any], *, style: str = "report") -> Dataset:
     Raises:
         DataError: a row that has neither form.
     """
-    from datasets import Value
+    from datasets import Dataset
 
-    features = _image_features(prompt=_messages_feature(), completion=_messages_feature(), id=Value("string"))
-    return _dataset((_sft_row(item, style) for item in trajectories), features)
+    from skinrl.data.features import SFT_ROWS
+
+    return Dataset.from_list([_sft_row(item, style) for item in trajectories], features=SFT_ROWS)
 
 
 def _sft_row(item: Any, style: str) -> Row:
@@ -133,8 +140,6 @@ def _sft_row(item: Any, style: str) -> Row:
 
 def _letter(question: Question, diagnosis: str) -> str:
     """Letter of the option that is the diagnosis, where the question shows letters."""
-    from skinrl.report import option_letter
-
     for index, name in enumerate(question.options):
         letter = option_letter(index)
         if name == diagnosis and f"{letter}. {name}" in question.text:
@@ -146,39 +151,3 @@ def _as_messages(value: str | Sequence[Mapping[str, str]], role: str) -> list[di
     if isinstance(value, str):
         return [{"role": role, "content": value}]
     return [{"role": message["role"], "content": message["content"]} for message in value]
-
-
-# --- columns: named once, so that a column of empty lists keeps its type ---------------------------------------
-
-
-def _messages_feature() -> Any:
-    from datasets import List, Value
-
-    return List({"role": Value("string"), "content": Value("string")})
-
-
-def _image_features(**others: Any) -> Features:
-    from datasets import Features, Image, List
-
-    return Features({**others, "images": List(Image(mode="RGB"))})  # its decoding applies the EXIF orientation
-
-
-def _question_features() -> Features:
-    from datasets import List, Value
-
-    text, texts = Value("string"), List(Value("string"))
-    return _image_features(
-        prompt=_messages_feature(),
-        id=text,
-        gold_nodes=texts,
-        gold_weights=List(Value("float64")),
-        options=texts,
-        option_nodes=texts,
-        prefilled=text,
-    )
-
-
-def _dataset(rows: Iterable[Row], features: Features) -> Dataset:
-    from datasets import Dataset
-
-    return Dataset.from_list(list(rows), features=features)

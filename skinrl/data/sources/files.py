@@ -6,7 +6,7 @@ import csv
 import difflib
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,12 @@ TABLE_SUFFIXES = (".csv", ".jsonl", ".tsv")
 def is_blank(value: Any, unknown: Sequence[str] = ("",)) -> bool:
     """Whether a cell says nothing: absent, empty, or one of the words for "unknown"."""
     return value is None or (isinstance(value, str) and value.strip().lower() in ("", *unknown))
+
+
+def without_suffix(name: str) -> str:
+    """A file name without its image suffix: `a/b.jpg` gives `a/b`, `ISIC_1.2` stays."""
+    stem, suffix = os.path.splitext(name)
+    return stem if suffix.lower() in SUFFIXES else name
 
 
 def read_rows(file: Path) -> Iterator[tuple[int, Row]]:
@@ -76,17 +82,19 @@ def _json_rows(file: Path, stream: Any) -> Iterator[tuple[int, Row]]:
         yield number, row
 
 
-def require_columns(row: Row, needed: Sequence[str], where: str) -> None:
-    """Raise where a row lacks a column that the source names.
+def require_columns(columns: Collection[str], needed: Sequence[str], where: str) -> None:
+    """Raise where a table lacks a column that the source names.
 
     Raises:
         DataError: names the columns that are missing, the nearest that are there, and all that are there.
     """
-    missing = [column for column in dict.fromkeys(needed) if column not in row]
+    missing = [column for column in dict.fromkeys(needed) if column not in columns]
     if missing:
-        near = difflib.get_close_matches(missing[0], list(row), n=1)
+        near = difflib.get_close_matches(missing[0], list(columns), n=1)
         hint = f" (did you mean {near[0]!r}?)" if near else ""
-        raise DataError(f"{where}: no column {', '.join(map(repr, missing))}{hint}; the columns are {', '.join(row)}")
+        raise DataError(
+            f"{where}: no column {', '.join(map(repr, missing))}{hint}; the columns are {', '.join(columns)}"
+        )
 
 
 def folder_per_class(root: Path) -> Iterator[tuple[str, Row]]:
@@ -130,9 +138,7 @@ class ImageFolder:
         for folder in self.folders:
             place = self.root / folder / name
             listing = self._listing(place.parent)
-            # The stem of a name without an image suffix is the name itself: `ISIC_1.2` is not `ISIC_1`.
-            stem = place.stem if place.suffix.lower() in SUFFIXES else place.name
-            found = listing.get(place.name) or listing.get(stem)
+            found = listing.get(place.name) or listing.get(without_suffix(place.name))
             if found:
                 return found
         return None

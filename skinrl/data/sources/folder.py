@@ -63,7 +63,35 @@ def load(
     Raises:
         DataError: as `load_table`; several tables and none named; an unknown key in `columns`.
     """
-    root = Path(path)
+    source = describe(
+        Path(path),
+        table=table,
+        columns=columns,
+        name=name,
+        images=images,
+        modality=modality,
+        skin_tone_scale=skin_tone_scale,
+        skin_tone_source=skin_tone_source,
+        slices=slices,
+        concepts=concepts,
+    )
+    return load_table(source, path, taxonomy, labels=labels, on_missing_image=on_missing_image)
+
+
+def describe(
+    root: Path,
+    *,
+    table: str | Mapping[str, str] | None = None,
+    columns: Mapping[str, str | Sequence[str]] | None = None,
+    name: str | None = None,
+    images: str | Sequence[str] = ("images", "."),
+    modality: str = "clinical",
+    skin_tone_scale: str = "fitzpatrick",
+    skin_tone_source: str = "recorded",
+    slices: Mapping[str, str] | Sequence[str] = (),
+    concepts: Mapping[str, str] | Sequence[str] = (),
+) -> SourceTable:
+    """The folder as a `SourceTable`; arguments and errors as in `load`."""
     given = dict(columns or {})
     for key in given:
         if key not in COLUMNS:
@@ -75,7 +103,7 @@ def load(
     table = table or only_table(root)
     title = name or root.resolve().name
     if table is None:
-        source = SourceTable(
+        return SourceTable(
             name=title,
             table=folder_per_class,
             image="image",
@@ -85,21 +113,19 @@ def load(
             folders=(".",),
             modality=modality,
         )
-    else:
-        image = given.pop("image", "image")
-        tone_column = given.pop("skin_tone", None)
-        source = SourceTable(
-            name=title,
-            table=table,
-            image=image if isinstance(image, str) else tuple(image),
-            folders=(images,) if isinstance(images, str) else tuple(images),
-            modality=modality,
-            skin_tone=tone(skin_tone_scale, str(tone_column), skin_tone_source) if tone_column else None,
-            slices=_named(slices),
-            concepts=_named(concepts),
-            **{"label": "label", **{key: str(column) for key, column in given.items()}},  # type: ignore[arg-type]
-        )
-    return load_table(source, root, taxonomy, labels=labels, on_missing_image=on_missing_image)
+    image = given.pop("image", "image")
+    tone_column = given.pop("skin_tone", None)
+    return SourceTable(
+        name=title,
+        table=table,
+        image=image if isinstance(image, str) else tuple(image),
+        folders=(images,) if isinstance(images, str) else tuple(images),
+        modality=modality,
+        skin_tone=tone(skin_tone_scale, str(tone_column), skin_tone_source) if tone_column else None,
+        slices=_named(slices),
+        concepts=_named(concepts),
+        **{"label": "label", **{key: str(column) for key, column in given.items()}},  # type: ignore[arg-type]
+    )
 
 
 def only_table(root: Path) -> str | None:

@@ -22,7 +22,7 @@ from typing import Any
 from skinrl.data.images import some
 from skinrl.data.labels import LabelReader, RawLabel, as_label_map
 from skinrl.data.record import Record, SkinTone
-from skinrl.data.sources.files import ImageFolder, Row, is_blank, read_rows, require_columns
+from skinrl.data.sources.files import ImageFolder, Row, is_blank, read_rows, require_columns, without_suffix
 from skinrl.data.splits import split_name
 from skinrl.errors import DataError
 from skinrl.taxonomy import LabelMap, Taxonomy
@@ -44,7 +44,7 @@ class SourceTable:
         label: cell with the raw label: text, a list, or a mapping from label to weight (a differential).
         labels: the label map of `taxonomy/labels/`; a recipe's own replaces it. `None`: labels are names of nodes.
         folders: where the images lie, tried in turn.
-        id: cell; default: the stem of the first image.
+        id: cell; default: the name of the first image without its suffix.
         case: cell; rows with the same value are one record with all their images.
         patient, lesion: cells; the first that a row fills is the group that a split keeps together.
         split: cell with the official split, in usual words.
@@ -117,18 +117,16 @@ def load_table(
     left_out: Counter[str] = Counter()
     missing: list[str] = []
     cases: dict[str, Record | None] = {}
-    for row, where, split in _rows(source, root):
+    for row, where, split in rows_of(source, root):
         if source.keep is not None and not source.keep(row):
             left_out["left out by the source's table"] += 1
             continue
-        names = _image_names(source, row, where)
+        names = image_names(source, row, where)
         found = [(name, images.find(name)) for name in names]
         missing += [name for name, file in found if file is None]
         files = tuple(file for _, file in found if file is not None)
-        name = _text(source, source.case or source.id, row) or Path(names[0]).stem
-        raw = _value(source.label, row)
-        if is_blank(raw, source.unknown):
-            raise DataError(f"{where}: the label is empty; expected a diagnosis (column {source.label!r})")
+        name = text_of(source, source.case or source.id, row) or without_suffix(names[0])
+        raw = label_of(source, row)
         nodes = reader.read(raw)
         if not files:
             left_out["image missing"] += 1
@@ -159,7 +157,7 @@ def _tables(source: SourceTable) -> str:
     return source.table if isinstance(source.table, str) else ", ".join(source.table.values())
 
 
-def _rows(source: SourceTable, root: Path) -> Iterator[tuple[Row, str, str | None]]:
+def rows_of(source: SourceTable, root: Path) -> Iterator[tuple[Row, str, str | None]]:
     """(row, its place, split of its file) of every table; the columns are checked first."""
     if callable(source.table):
         yield from ((row, place, None) for place, row in source.table(root))
@@ -167,20 +165,24 @@ def _rows(source: SourceTable, root: Path) -> Iterator[tuple[Row, str, str | Non
     tables: Mapping[Any, str] = {None: source.table} if isinstance(source.table, str) else source.table
     cells: list[Any] = [*_several(source.image), *source.slices.values(), *source.concepts.values()]
     cells += [source.label, source.id, source.case, source.patient, source.lesion, source.split, source.skin_tone]
-    needed = [column for cell in cells for column in _columns(cell)]
+    needed = [column for cell in cells for column in columns_of(cell)]
     for split, name in tables.items():
-        file = root / name
-        for number, (line, row) in enumerate(read_rows(file)):
-            if number == 0 or file.suffix == ".jsonl":  # every line of a JSONL file may have other keys
-                require_columns(row, needed, f"{file}:{line}")
-            yield row, f"{file}:{line}", split
+        rows = list(read_rows(root / name))
+        if not rows:
+            continue
+        # Every line of a JSONL file may have other keys: a column is there if any line has it.
+        header = dict.fromkeys(column for _, row in rows for column in row)
+        require_columns(header, needed, str(root / name))
+        for line, row in rows:
+            yield {**header, **row}, f"{root / name}:{line}", split
 
 
 def _several(cells: Cell | tuple[Cell, ...]) -> tuple[Cell, ...]:
     return cells if isinstance(cells, tuple) else (cells,)
 
 
-def _columns(cell: Any) -> tuple[str, ...]:
+def columns_of(cell: Any) -> tuple[str, ...]:
+    """The columns that a cell reads, as far as it says so: a function does by its attribute `columns`."""
     if cell is None:
         return ()
     if callable(cell):
@@ -190,24 +192,38 @@ def _columns(cell: Any) -> tuple[str, ...]:
     return (cell,)
 
 
-def _value(cell: Cell, row: Row) -> Any:
+def value_of(cell: Cell, row: Row) -> Any:
+    """What stands in the cell."""
     if callable(cell):
         return cell(row)
     return cell.format_map(row) if "{" in cell else row.get(cell)
 
 
-def _text(source: SourceTable, cell: Cell | None, row: Row) -> str:
+def text_of(source: SourceTable, cell: Cell | None, row: Row) -> str:
     """The cell as text; empty where it is blank or has no column."""
     if cell is None:
         return ""
-    value = _value(cell, row)
+    value = value_of(cell, row)
     return "" if is_blank(value, source.unknown) else str(value).strip()
 
 
-def _image_names(source: SourceTable, row: Row, where: str) -> list[str]:
+def label_of(source: SourceTable, row: Row) -> RawLabel:
+    """The raw label as text, list or mapping; empty text for an empty cell, which a label map may exclude."""
+    value = value_of(source.label, row)
+    if isinstance(value, (list, Mapping)):
+        return value
+    return "" if value is None else str(value).strip()
+
+
+def image_names(source: SourceTable, row: Row, where: str) -> list[str]:
+    """The file names of a row, at least one.
+
+    Raises:
+        DataError: there is none.
+    """
     names: list[str] = []
     for cell in _several(source.image):
-        value = _value(cell, row)
+        value = value_of(cell, row)
         values = value if isinstance(value, (list, tuple)) else [value]
         names += [str(v).strip() for v in values if not is_blank(v, source.unknown)]
     if not names:
@@ -216,7 +232,7 @@ def _image_names(source: SourceTable, row: Row, where: str) -> list[str]:
 
 
 def _words(source: SourceTable, cell: Cell, row: Row) -> tuple[str, ...]:
-    value = _value(cell, row)
+    value = value_of(cell, row)
     values = value if isinstance(value, (list, tuple)) else [value]
     return tuple(str(v).strip() for v in values if not is_blank(v, source.unknown))
 
@@ -231,9 +247,9 @@ def _record(
     nodes: tuple[tuple[str, float], ...],
     raw: RawLabel,
 ) -> Record:
-    patient, lesion = _text(source, source.patient, row), _text(source, source.lesion, row)
-    stated = _text(source, source.split, row)
-    slices = {key: _text(source, cell, row) for key, cell in source.slices.items()}
+    patient, lesion = text_of(source, source.patient, row), text_of(source, source.lesion, row)
+    stated = text_of(source, source.split, row)
+    slices = {key: text_of(source, cell, row) for key, cell in source.slices.items()}
     concepts = {kind: _words(source, cell, row) for kind, cell in source.concepts.items()}
     try:
         return Record(

@@ -1,0 +1,283 @@
+"""A look at a folder before anything is trained on it: what is there, what is broken, and which labels are known."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import statistics
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from skinrl.data.entries import ELSEWHERE, source_names
+from skinrl.data.images import SUFFIXES, ImageFacts, check_images
+from skinrl.data.labels import as_label_map
+from skinrl.data.sources import folder
+from skinrl.data.sources.files import ImageFolder, Row, read_rows
+from skinrl.data.sources.table import SourceTable, columns_of, image_names, label_of, rows_of, text_of
+from skinrl.errors import DataError
+from skinrl.taxonomy import Taxonomy
+
+# Names that tables use, most telling first; compared in lower case.
+_USUAL = {
+    "image": ("image", "image_path", "file", "filename", "file_name", "path", "img", "img_id", "image_id", "photo"),
+    "label": ("label", "diagnosis", "diagnostic", "dx", "disease", "class", "condition", "target"),
+    "patient": ("patient", "patient_id", "patient_no", "subject", "subject_id", "person_id"),
+    "lesion": ("lesion", "lesion_id"),
+    "split": ("split", "partition", "subset", "set"),
+}
+_PROBE = 200  # rows looked at to guess what a column holds
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What `inspect_data` found.
+
+    Args:
+        path: the folder.
+        source: the name for a recipe's `source`: a published dataset that was recognised, else `folder`.
+        tables: files of rows; empty for one sub-folder per class.
+        columns: what is taken from which column.
+        rows: cases or views that the table names.
+        images: image files that the table names and that are there.
+        missing: names of those that are not there.
+        broken: `(path, why)` of those that cannot be read.
+        unused: image files in the image folders that the table does not name.
+        duplicates: sets of paths with identical pixels.
+        label_conflicts: those of the sets whose raw labels differ; whether they contradict each other in the
+            taxonomy is decided when the data is loaded.
+        sizes: smallest, median and largest width and height in pixels, and the most frequent ones.
+        patients: number of patients (lesions where no patient column is known); 0 where neither is known.
+        labels: raw label -> rows.
+        splits: split as written -> rows.
+        label_map: text of a label map; a complete one where every label is known, else a skeleton with `"?"`.
+        unknown_labels: labels that are no exact name of a node.
+    """
+
+    path: str
+    source: str
+    tables: tuple[str, ...]
+    columns: Mapping[str, str]
+    rows: int
+    images: int
+    missing: tuple[str, ...]
+    broken: tuple[tuple[str, str], ...]
+    unused: int
+    duplicates: tuple[tuple[str, ...], ...]
+    label_conflicts: tuple[tuple[str, ...], ...]
+    sizes: Mapping[str, Any]
+    patients: int
+    labels: Mapping[str, int]
+    splits: Mapping[str, int]
+    label_map: str
+    unknown_labels: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return asdict(self)
+
+
+def inspect_data(
+    path: Path | str,
+    taxonomy: Taxonomy,
+    *,
+    table: str | None = None,
+    columns: Mapping[str, str] | None = None,
+    cache: Path | None = None,
+) -> Inspection:
+    """Look at a folder; nothing in it is changed and nothing is refused but a folder that cannot be understood.
+
+    Args:
+        path: the folder.
+        taxonomy: its nodes are proposed for the labels.
+        table: where the folder has several.
+        columns: as in `sources/folder.py`; what is not given is guessed from the names and contents.
+        cache: of the image hashes (`check_images`).
+
+    Raises:
+        DataError: no such folder, several tables and none named, or no column that could hold images or labels.
+    """
+    root = Path(path)
+    name, source = _recognise(root) if table is None and not columns else ("folder", None)
+    if source is None:
+        source = _guess(root, table, dict(columns or {}), taxonomy)
+    images = ImageFolder(root, source.folders)
+    labels: Counter[str] = Counter()
+    splits: Counter[str] = Counter()
+    groups: set[str] = set()
+    missing: list[str] = []
+    labels_of: dict[str, set[str]] = defaultdict(set)
+    rows = 0
+    for row, where, split in rows_of(source, root):
+        rows += 1
+        raw = label_of(source, row)
+        label = raw if isinstance(raw, str) else " + ".join(raw)
+        labels.update([raw] if isinstance(raw, str) else list(raw))
+        splits[text_of(source, source.split, row) or split or ""] += 1
+        groups.add(text_of(source, source.patient, row) or text_of(source, source.lesion, row))
+        for image in image_names(source, row, where):
+            file = images.find(image)
+            if file is None:
+                missing.append(image)
+            else:
+                labels_of[file].add(label)
+    facts = check_images(labels_of, cache=cache)
+    same = _identical(facts)
+    text, unknown = label_map_skeleton(labels, taxonomy, dataset=source.name, labels=source.labels)
+    return Inspection(
+        path=str(root),
+        source=name,
+        tables=() if callable(source.table) else tuple(_tables(source)),
+        columns=_used_columns(source),
+        rows=rows,
+        images=len(facts),
+        missing=tuple(missing),
+        broken=tuple((fact.path, fact.error) for fact in facts.values() if fact.error),
+        unused=len(_image_files(root, source) - {os.path.realpath(file) for file in facts}),
+        duplicates=same,
+        label_conflicts=tuple(s for s in same if len(set().union(*(labels_of[p] for p in s))) > 1),
+        sizes=_sizes(facts),
+        patients=len(groups - {""}),
+        labels=dict(labels.most_common()),
+        splits={split: n for split, n in splits.items() if split},
+        label_map=text,
+        unknown_labels=unknown,
+    )
+
+
+def label_map_skeleton(
+    counts: Mapping[str, int], taxonomy: Taxonomy, *, dataset: str, labels: str | None = None
+) -> tuple[str, tuple[str, ...]]:
+    """A label map as YAML, and the labels that a person must still decide.
+
+    Exact names, synonyms and codes of nodes are filled in; what is no such name gets `"?"`, which the loader
+    refuses, with the nearest nodes beside it.
+
+    Args:
+        counts: raw label -> rows.
+        taxonomy: the nodes.
+        dataset: its name.
+        labels: the dataset's own label map, if it has one.
+    """
+    known = as_label_map(labels, taxonomy)
+    lines, unknown = [f"dataset: {json.dumps(dataset)}", "labels:"], []
+    for raw, count in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
+        weights = known.map(raw) if known and raw in known else ()
+        match = taxonomy.resolve(raw) if not weights else None
+        if len(weights) == 1:
+            value, note = weights[0][0], ""
+        elif weights:
+            value, note = json.dumps(dict(weights)), ""
+        elif match is not None and match.how != "fuzzy":
+            value, note = match.node, f", by its {match.how}"
+        else:
+            near = ", ".join(f"{m.node} ({m.score:.2f})" for m in taxonomy.nearest(raw)) or "nothing"
+            value, note = '"?"', f"; nearest: {near}"
+            unknown.append(raw)
+        lines.append(f"  {json.dumps(raw, ensure_ascii=False)}: {value}  # {count} rows{note}")
+    lines.append("not_a_disease: []  # move labels here that name no disease")
+    return "\n".join(lines) + "\n", tuple(unknown)
+
+
+def _recognise(root: Path) -> tuple[str, SourceTable | None]:
+    """The published dataset whose tables with all their columns lie in the folder, if there is one."""
+    for name in source_names():
+        if name in ELSEWHERE:
+            continue
+        source = getattr(importlib.import_module(f"skinrl.data.sources.{name}"), "SOURCE", None)
+        if not isinstance(source, SourceTable) or callable(source.table):
+            continue
+        files = [root / file for file in _tables(source)]
+        if all(file.is_file() and set(_all_columns(source)) <= set(_header(file)) for file in files):
+            return name, source
+    return "folder", None
+
+
+def _guess(root: Path, table: str | None, columns: dict[str, str], taxonomy: Taxonomy) -> SourceTable:
+    file = table or folder.only_table(root)
+    if file is None:
+        return folder.describe(root)
+    rows = [row for _, (_, row) in zip(range(_PROBE), read_rows(root / file), strict=False)]
+    if not rows:
+        raise DataError(f"{root / file}: has a header and no rows")
+    names = {str(column).lower(): str(column) for column in rows[0]}
+    for what, usual in _USUAL.items():
+        found = next((names[word] for word in usual if word in names), None)
+        if found and what not in columns:
+            columns[what] = found
+    images = ImageFolder(root, ("images", "."))
+    best = max(names.values(), key=lambda c: _share(rows, c, lambda text: images.find(text) is not None))
+    if _share(rows, best, lambda text: images.find(text) is not None) > 0:
+        columns["image"] = best  # files that are there tell more than a column's name
+    if "label" not in columns:
+        likely = max(names.values(), key=lambda c: _share(rows, c, lambda text: taxonomy.resolve(text) is not None))
+        if _share(rows, likely, lambda text: taxonomy.resolve(text) is not None) > 0:
+            columns["label"] = likely
+    for what in ("image", "label"):
+        if what not in columns:
+            raise DataError(f"{root / file}: no column looks like the {what}; name it (columns: {', '.join(rows[0])})")
+    return folder.describe(root, table=file, columns=columns)
+
+
+def _share(rows: Sequence[Row], column: str, test: Any) -> float:
+    cells = [str(row[column]) for row in rows if isinstance(row.get(column), str) and str(row[column]).strip()]
+    return sum(map(bool, map(test, cells))) / len(rows)
+
+
+def _header(file: Path) -> tuple[str, ...]:
+    for _, row in read_rows(file):
+        return tuple(row)
+    return ()
+
+
+def _tables(source: SourceTable) -> list[str]:
+    if callable(source.table):
+        return []
+    return [source.table] if isinstance(source.table, str) else list(source.table.values())
+
+
+def _all_columns(source: SourceTable) -> list[str]:
+    images = source.image if isinstance(source.image, tuple) else (source.image,)
+    cells = [*images, source.label, source.id, source.case, source.patient, source.lesion, source.split]
+    return [column for cell in [*cells, source.skin_tone, *source.slices.values()] for column in columns_of(cell)]
+
+
+def _used_columns(source: SourceTable) -> dict[str, str]:
+    if callable(source.table):
+        return {"label": "name of the folder"}
+    cells = {"image": source.image, "label": source.label, "patient": source.patient, "lesion": source.lesion}
+    used = {what: columns_of(cell) for what, cell in {**cells, "split": source.split}.items() if cell is not None}
+    return {what: ", ".join(columns) for what, columns in used.items() if columns}
+
+
+def _image_files(root: Path, source: SourceTable) -> set[str]:
+    """Real paths of all image files in the image folders, however deep in them."""
+    places = {os.path.realpath(root / place) for place in source.folders}
+    found = set()
+    for place in places:
+        for at, _, names in os.walk(place):
+            found |= {os.path.realpath(os.path.join(at, n)) for n in names if n.lower().endswith(SUFFIXES)}
+    return found
+
+
+def _identical(facts: Mapping[str, ImageFacts]) -> tuple[tuple[str, ...], ...]:
+    paths: dict[str, list[str]] = defaultdict(list)
+    for fact in facts.values():
+        if fact.pixels:
+            paths[fact.pixels].append(fact.path)
+    return tuple(tuple(same) for same in paths.values() if len(same) > 1)
+
+
+def _sizes(facts: Mapping[str, ImageFacts]) -> dict[str, Any]:
+    whole = [fact for fact in facts.values() if not fact.error]
+    if not whole:
+        return {}
+    sides = {"width": [f.width for f in whole], "height": [f.height for f in whole]}
+    summary: dict[str, Any] = {
+        side: {"min": min(v), "median": statistics.median(v), "max": max(v)} for side, v in sides.items()
+    }
+    common = Counter(f"{f.width}x{f.height}" for f in whole).most_common(5)
+    return {**summary, "most_common": dict(common)}

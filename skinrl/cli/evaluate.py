@@ -1,0 +1,219 @@
+"""``skinrl eval``: every model of a run on the same held-out cases, side by side."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from skinrl.cli.common import (
+    DataOption,
+    Experiment,
+    JsonOption,
+    Overrides,
+    RecipeArgument,
+    RunOption,
+    RunsOption,
+    console,
+    print_json,
+)
+from skinrl.errors import InputError
+
+if TYPE_CHECKING:
+    from skinrl.data.loading import LoadedData
+    from skinrl.engine.base import Generator
+    from skinrl.evaluation.cases import Case
+    from skinrl.evaluation.evaluate import Evaluation
+
+MODELS = ("base", "sft", "sft_continued", "grpo")
+
+
+def evaluate(
+    recipe: RecipeArgument,
+    overrides: Overrides = None,
+    run: RunOption = "default",
+    data: DataOption = None,
+    runs: RunsOption = Path("runs"),
+    model: Annotated[
+        list[str] | None,
+        typer.Option("--model", help=f"Models to evaluate, of {', '.join(MODELS)}; default: all that the run has."),
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Compare base, SFT and SFT + GRPO on held-out cases, with controls and intervals.
+
+    Example: skinrl eval recipes/phantom.yaml --run try1 --model sft --model grpo
+    """
+    from skinrl.cli.common import open_experiment
+    from skinrl.evaluation.tables import print_comparison
+
+    experiment = open_experiment(recipe, overrides, run=run, runs=runs, data=data)
+    comparison = run_evaluation(experiment, model)
+    if json:
+        print_json(comparison)
+    else:
+        print_comparison(comparison)
+
+
+def run_evaluation(experiment: Experiment, wanted: list[str] | None = None) -> dict[str, Any]:
+    """Evaluate the models, write their files and ``comparison.json``; returns what the latter holds."""
+    from skinrl.cli.build import run_directory, stage_data
+    from skinrl.evaluation.compare import compare, write_comparison
+
+    models = _checkpoints(experiment, wanted)
+    data = stage_data(experiment, "evaluation")
+    evaluations, seconds = _evaluate_all(experiment, data, models)
+    for stage in ("sft", "grpo", "sft_continued"):
+        directory = run_directory(experiment, stage)
+        if directory.is_complete:
+            seconds[stage] = directory.seconds
+    comparison = compare(evaluations, seconds=seconds, resamples=experiment.recipe.evaluation.bootstrap)
+    write_comparison(experiment.folder, comparison)
+    console().print(f"eval: -> {experiment.folder / 'comparison.json'}")
+    return comparison
+
+
+def _checkpoints(experiment: Experiment, wanted: list[str] | None) -> dict[str, str]:
+    """Model name -> checkpoint, for what the run has and the user wants."""
+    from skinrl.cli.build import base_checkpoint, run_directory
+
+    for name in wanted or ():
+        if name not in MODELS:
+            raise InputError(f"--model {name}: expected one of {', '.join(MODELS)}")
+    found: dict[str, str] = {}
+    for name in wanted or MODELS:
+        if name == "base":
+            found[name] = base_checkpoint(experiment)
+        elif run_directory(experiment, name).is_complete:
+            found[name] = str(run_directory(experiment, name).final)
+        elif wanted:
+            raise InputError(f"--model {name}: stage {name} of run {experiment.run!r} is not complete")
+    return found
+
+
+class _Engine:
+    """One engine for all models: opened at first need, then given each model's weights."""
+
+    def __init__(self, experiment: Experiment) -> None:
+        self._experiment = experiment
+        self._open: Generator | None = None
+        self._holds = ""
+
+    def on(self, checkpoint: str) -> Generator:
+        base, adapter = _base_and_adapter(checkpoint)
+        if self._open is None:
+            self._open = self._start(base, adapter)
+        elif self._holds != checkpoint:
+            self._open.load(base, adapter=adapter)
+        self._holds = checkpoint
+        return self._open
+
+    def _start(self, base: str, adapter: str | None) -> Generator:
+        from skinrl.engine.base import open_generator
+
+        recipe = self._experiment.recipe
+        settings = recipe.evaluation
+        return open_generator(
+            base,
+            backend=settings.backend,
+            dtype=recipe.model.dtype,
+            min_pixels=recipe.model.image.min_pixels,
+            max_pixels=recipe.model.image.max_pixels,
+            max_model_len=settings.max_model_length,
+            adapter=adapter,
+            max_batch=settings.batch_size,
+        )
+
+    def close(self) -> None:
+        if self._open is not None:
+            self._open.close()
+
+
+def _base_and_adapter(checkpoint: str) -> tuple[str, str | None]:
+    """A LoRA checkpoint is a base model and an adapter; any other is a model alone."""
+    config = Path(checkpoint) / "adapter_config.json"
+    if not config.is_file():
+        return checkpoint, None
+    from skinrl import files
+
+    return files.read_json(config)["base_model_name_or_path"], checkpoint
+
+
+def _evaluate_all(
+    experiment: Experiment, data: LoadedData, models: dict[str, str]
+) -> tuple[dict[str, Evaluation], dict[str, float]]:
+    from skinrl.cli.build import resolved, run_directory
+
+    cases, rows = _cases(experiment, data)
+    engine = _Engine(experiment)
+    evaluations, seconds = {}, {}
+    try:
+        for name, checkpoint in models.items():
+            directory = run_directory(experiment, f"eval_{name}")
+            directory.prepare(resolved(experiment, "evaluation"))
+            with directory.session():
+                evaluations[name] = _evaluate_one(experiment, name, checkpoint, cases, rows, engine, directory.path)
+            directory.write_environment(taxonomy=experiment.taxonomy.checksum)
+            evaluations[name].write(directory.final, resamples=experiment.recipe.evaluation.bootstrap)
+            directory.mark_complete(checkpoint=checkpoint)
+            seconds[f"eval_{name}"] = directory.seconds
+    finally:
+        engine.close()
+    return evaluations, seconds
+
+
+def _cases(experiment: Experiment, data: LoadedData) -> tuple[list[Case], Any]:
+    """The cases of the test split and their rows (prompts and images), in the same order."""
+    from skinrl.data.dataset import eval_rows
+    from skinrl.data.questions import Pool, ask, random_for
+    from skinrl.evaluation.cases import case_of
+
+    recipe, taxonomy = experiment.recipe, experiment.taxonomy
+    records = list(data.split("test"))[: recipe.evaluation.limit]
+    rows = eval_rows(records, taxonomy, recipe.questions, seed=recipe.seed, pools=data.pools)
+    cases = []
+    for record in records:
+        pool = data.pools.get(record.source, Pool((), ()))
+        cases.append(case_of(record, ask(record, taxonomy, recipe.questions, random_for(record, recipe.seed), pool)))
+    return cases, rows
+
+
+def _evaluate_one(
+    experiment: Experiment, name: str, checkpoint: str, cases: list[Case], rows: Any, engine: _Engine, folder: Path
+) -> Evaluation:
+    from skinrl.cli.completions import write_completions
+    from skinrl.engine.base import Request, Sampling
+    from skinrl.evaluation.evaluate import evaluate as evaluate_completions
+
+    settings = experiment.recipe.evaluation
+    ids = [case.id for case in cases]
+
+    def request(number: int, images: bool = True) -> Request:
+        row = rows[number]
+        return Request(row["prompt"], tuple(row["images"]) if images else ())
+
+    def complete(condition: str, sampling: Sampling, images: bool = True) -> list[list[Any]]:
+        return write_completions(
+            folder / f"completions_{condition}.jsonl",
+            f"eval {name}, {condition}",
+            ids,
+            lambda number: request(number, images),
+            lambda: engine.on(checkpoint),
+            sampling,
+            chunk=max(1, settings.batch_size // sampling.n),
+        )
+
+    length = settings.max_completion_length
+    greedy = complete("greedy", Sampling(length, temperature=0.0))
+    sampled: list[list[Any]] = []
+    if settings.samples:
+        seed = experiment.recipe.seed
+        sampled = complete("sampled", Sampling(length, temperature=1.0, n=settings.samples, seed=seed))
+    controls = {
+        control: [one for (one,) in complete(control, Sampling(length, temperature=0.0), images=False)]
+        for control in settings.controls
+    }
+    return evaluate_completions(
+        cases, experiment.taxonomy, greedy=[one for (one,) in greedy], sampled=sampled, controls=controls
+    )

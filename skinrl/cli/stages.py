@@ -1,0 +1,230 @@
+"""The training stages: SFT, GRPO, and SFT continued (GRPO's rival). Each reads files and writes its run directory."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from skinrl.cli.build import (
+    base_checkpoint,
+    checkpoint_of,
+    records_checksum,
+    resolved,
+    reward_functions,
+    run_directory,
+    stage_data,
+    trajectories,
+)
+from skinrl.cli.common import Experiment, console, is_main_process, use_local_files_only
+from skinrl.errors import InputError
+
+if TYPE_CHECKING:
+    from skinrl.data.record import Record
+    from skinrl.runs import RunDirectory
+
+
+def run_sft(experiment: Experiment) -> RunDirectory:
+    """Stage ``sft``: trajectories teach the report."""
+    from skinrl.data.dataset import sft_rows
+    from skinrl.recipe import training_arguments
+
+    run = run_directory(experiment, "sft")
+    if _finished(experiment, run, "sft"):
+        return run
+    data = stage_data(experiment, "sft")
+    made, made_held_out = trajectories(experiment, data, "train"), trajectories(experiment, data, "validation")
+    _say(f"sft: {len(made)} trajectories for training, {len(made_held_out)} for validation")
+
+    from skinrl.sft import SkinSFTConfig
+
+    arguments = training_arguments(experiment.recipe, "sft", SkinSFTConfig, experiment.file)
+    base = base_checkpoint(experiment, lambda: [item.report.render() for item in made])
+    _train_sft(experiment, run, base, arguments, sft_rows(made), sft_rows(made_held_out), data.train)
+    return run
+
+
+def run_continued_sft(experiment: Experiment) -> RunDirectory:
+    """Stage ``sft_continued``: the honest rival of GRPO.
+
+    SFT goes on from the same checkpoint, for the seconds that GRPO trained, on the images that GRPO saw; all that
+    it learns from is their labels, as reports with an empty thinking block.
+    """
+    from skinrl.cli.rival import answer_rows, seen_ids
+    from skinrl.recipe import training_arguments
+
+    run = run_directory(experiment, "sft_continued")
+    if _finished(experiment, run, "sft", "grpo"):
+        return run
+    grpo = run_directory(experiment, "grpo")
+    checkpoint_of(experiment, "grpo")
+    data = stage_data(experiment, "grpo")
+    seen = seen_ids(grpo.path)
+    records = [record for record in data.split("train") if record.id in seen]
+    _say(f"sft_continued: answers alone on the {len(records)} images that GRPO saw, for {grpo.seconds:.0f} s")
+
+    from skinrl.sft import SkinSFTConfig
+
+    arguments = training_arguments(experiment.recipe, "sft", SkinSFTConfig, experiment.file)
+    arguments |= {"max_seconds": grpo.seconds, "eval_strategy": "no", "num_train_epochs": 10_000, "max_steps": -1}
+    arguments |= {"load_best_model_at_end": False, "flat_patience": None, "lr_scheduler_type": "constant_with_warmup"}
+    start = _grpo_start(experiment)
+    _train_sft(experiment, run, start, arguments, answer_rows(experiment, data, records), None, records)
+    return run
+
+
+def run_grpo(experiment: Experiment) -> RunDirectory:
+    """Stage ``grpo``: rewards on the hierarchy improve the policy."""
+    from skinrl.data.dataset import grpo_rows
+    from skinrl.recipe import training_arguments
+
+    run = run_directory(experiment, "grpo")
+    if _finished(experiment, run, "grpo", "rewards"):
+        return run
+    rewards, weights = reward_functions(experiment)
+    if not rewards:
+        raise InputError(f"{experiment.file}: GRPO needs at least one entry under `rewards`")
+    data = stage_data(experiment, "grpo")
+    records = data.split("train")
+    start = _grpo_start(experiment)
+
+    from skinrl.grpo.config import SkinGRPOConfig
+    from skinrl.grpo.trainer import SkinGRPOTrainer
+
+    recipe = experiment.recipe
+    arguments = training_arguments(recipe, "grpo", SkinGRPOConfig, experiment.file)
+    arguments |= {"reward_weights": weights}
+    rows = grpo_rows(records, experiment.taxonomy, recipe.questions, seed=recipe.seed, pools=data.pools)
+    _say(f"grpo: {len(rows)} prompts, {len(rewards)} rewards, from {start}")
+
+    def trainer(common: dict[str, Any]) -> Any:
+        config = SkinGRPOConfig(**arguments, **common)  # before the model: ZeRO-3 partitions weights as they load
+        model, processor = _load(experiment, start)
+        return SkinGRPOTrainer(
+            model=model, reward_funcs=rewards, args=config, train_dataset=rows, processing_class=processor
+        )
+
+    _train(experiment, run, trainer, records)
+    return run
+
+
+def _grpo_start(experiment: Experiment) -> str:
+    """The checkpoint that GRPO (and its rival) starts from: ``grpo.init``."""
+    init = experiment.recipe.grpo_init
+    if init == "sft":
+        return str(checkpoint_of(experiment, "sft"))
+    return base_checkpoint(experiment) if init == "base" else init
+
+
+def _train_sft(
+    experiment: Experiment,
+    run: RunDirectory,
+    start: str,
+    arguments: dict[str, Any],
+    rows: Any,
+    held_out: Any,
+    records: Sequence[Record],
+) -> None:
+    from skinrl.sft import SkinSFTConfig, SkinSFTTrainer
+
+    def trainer(common: dict[str, Any]) -> Any:
+        config = SkinSFTConfig(**arguments, **common)
+        model, processor = _load(experiment, start)
+        return SkinSFTTrainer(
+            model=model, args=config, train_dataset=rows, eval_dataset=held_out, processing_class=processor
+        )
+
+    _train(experiment, run, trainer, records)
+
+
+def _load(experiment: Experiment, start: str) -> tuple[Any, Any]:
+    from skinrl.model import load_policy
+
+    model = experiment.recipe.model
+    return load_policy(
+        start,
+        revision=model.revision if start == model.path else None,
+        dtype=model.dtype,
+        attention=model.attention,
+        lora=model.lora.model_dump() if model.lora else None,
+        freeze=model.freeze,
+        min_pixels=model.image.min_pixels,
+        max_pixels=model.image.max_pixels,
+    )
+
+
+def _train(
+    experiment: Experiment,
+    run: RunDirectory,
+    make_trainer: Callable[[dict[str, Any]], Any],
+    records: Sequence[Record],
+) -> None:
+    """Train, resuming from the newest complete checkpoint of the run directory, and hand on ``final/``."""
+    import torch
+    from transformers import set_seed
+
+    recipe = experiment.recipe
+    set_seed(recipe.seed)
+    common = {
+        "output_dir": str(run.path),
+        "seed": recipe.seed,
+        "bf16": recipe.model.dtype == "bfloat16",
+        "fp16": recipe.model.dtype == "float16",
+        "use_cpu": not torch.cuda.is_available(),
+    }
+    if is_main_process():
+        run.write_environment(
+            taxonomy=experiment.taxonomy.checksum,
+            data={"records": records_checksum(records)},
+            extra={"processes": recipe.launch.processes},
+        )
+    trainer = make_trainer(common)
+    trainer.add_callback(_log_callback(run))
+    with run.session():
+        trainer.train(resume_from_checkpoint=True)
+    _hand_on(trainer, run)
+
+
+def _log_callback(run: RunDirectory) -> Any:
+    """A trainer callback that writes every log to ``metrics.jsonl``."""
+    from transformers import TrainerCallback
+
+    class WriteMetrics(TrainerCallback):
+        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+            if state.is_world_process_zero and logs:
+                run.log({"step": state.global_step, **logs})
+
+    return WriteMetrics()
+
+
+def _hand_on(trainer: Any, run: RunDirectory) -> None:
+    """Save the model with its processor as ``final/``, whole or not at all."""
+    partial = run.path / "final.partial"
+    if is_main_process():
+        shutil.rmtree(partial, ignore_errors=True)
+    trainer.accelerator.wait_for_everyone()
+    trainer.save_model(str(partial))
+    trainer.accelerator.wait_for_everyone()
+    if is_main_process():
+        shutil.rmtree(run.final, ignore_errors=True)
+        partial.rename(run.final)
+        run.mark_complete(steps=trainer.state.global_step, seconds=run.seconds)
+        _say(f"{run.stage}: {trainer.state.global_step} steps in {run.seconds:.0f} s -> {run.final}")
+
+
+def _finished(experiment: Experiment, run: RunDirectory, *sections: str) -> bool:
+    """Settle what this stage folder is; say so if there is nothing left to do."""
+    if experiment.recipe.model.factory is not None:
+        use_local_files_only()
+    if not is_main_process():
+        return run.is_complete
+    state = run.prepare(resolved(experiment, *sections))
+    if state == "complete":
+        _say(f"{run.stage}: already complete in {run.path}")
+    elif state == "resume":
+        _say(f"{run.stage}: resuming in {run.path}")
+    return state == "complete"
+
+
+def _say(text: str) -> None:
+    console().print(text)

@@ -1,0 +1,55 @@
+"""A pytest plugin: with SKINRL_NO_SKIP=1, a test that skips has failed, unless this machine truly cannot run it.
+
+`make test` loads it, `.ci/run` switches it on. Three reasons count: the folder of real data beside the repository
+is not there, a test marked `gpu` meets no GPU, a test marked `vllm` meets an environment for which set-up found no
+vLLM to install.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+def may_skip(item: pytest.Item) -> bool:
+    """Whether the machine lacks what this test needs."""
+    fixtures = getattr(item, "fixturenames", [])
+    return (
+        ("shared_data" in fixtures and not (REPOSITORY.parent / "shared" / "data").is_dir())
+        or (item.get_closest_marker("gpu") is not None and shutil.which("nvidia-smi") is None)
+        or (item.get_closest_marker("vllm") is not None and importlib.util.find_spec("vllm") is None)
+    )
+
+
+def refuse(report: pytest.TestReport | pytest.CollectReport) -> None:
+    """Turn a skip into a failure that keeps its reason."""
+    reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+    report.outcome = "failed"
+    report.longrepr = f"refused to skip (SKINRL_NO_SKIP=1): {reason}"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    report: pytest.TestReport = yield
+    if report.skipped and not hasattr(report, "wasxfail") and refusing() and not may_skip(item):
+        refuse(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Iterator[None]:
+    report: pytest.CollectReport = yield
+    if report.skipped and refusing():
+        refuse(report)
+    return report
+
+
+def refusing() -> bool:
+    return os.environ.get("SKINRL_NO_SKIP") == "1"

@@ -1,0 +1,48 @@
+"""Check the types of every folder of ours: skinrl, rewards and taxonomy as they are installed, tests, tools, benchmarks.
+
+    python tools/check_types.py
+
+`rewards/` and `taxonomy/` are installed as `skinrl.rewards` and `skinrl.taxonomy`, which no type checker sees in an
+editable install. So a folder of links is laid out as the wheel would be (build/types/skinrl/...), and mypy reads
+that. A package that the wheel would leave out is therefore missing here as well, and the imports of it fail.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+LAYOUT = ROOT / "build" / "types"
+BESIDE = ("tests", "tools", "benchmarks")  # not installed; they import what is
+
+
+def lay_out(packages: list[str], folders: dict[str, str]) -> None:
+    """Link every Python file of every package to the place that it has in a wheel."""
+    shutil.rmtree(LAYOUT, ignore_errors=True)
+    for package in packages:
+        mapped = max((name for name in folders if package == name or package.startswith(f"{name}.")), key=len)
+        source = ROOT / folders[mapped] / Path(*package.removeprefix(mapped).strip(".").split("."))
+        target = LAYOUT.joinpath(*package.split("."))
+        target.mkdir(parents=True, exist_ok=True)
+        for file in [*sorted(source.glob("*.py")), *sorted(source.glob("py.typed"))]:
+            (target / file.name).symlink_to(file)
+
+
+def main() -> int:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    lay_out(settings["packages"], settings["package-dir"])
+    beside = [str(file) for name in BESIDE for file in sorted((ROOT / name).glob("*.py"))]
+    environment = {**os.environ, "MYPYPATH": f"{LAYOUT}:{ROOT / 'tests'}"}
+    command = [sys.executable, "-m", "mypy", "--config-file", str(ROOT / "pyproject.toml")]
+    return subprocess.run(
+        [*command, str(LAYOUT / "skinrl"), *beside], env=environment, cwd=ROOT, check=False
+    ).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -117,7 +117,7 @@ def read_golds(
     nodes_of = column("gold_nodes", gold_nodes, None, count)
     for nodes, weights in zip(nodes_of, column("gold_weights", gold_weights, None, count), strict=True):
         nodes = nodes or ()
-        weights = [1.0 / len(nodes)] * len(nodes) if weights is None else weights
+        weights = [1.0 / (len(nodes) or 1)] * len(nodes) if weights is None else weights
         if len(nodes) != len(weights):
             raise ValueError(f"gold_nodes {list(nodes)} and gold_weights {list(weights)} differ in length")
         golds.append(tuple(zip(nodes, weights, strict=True)))

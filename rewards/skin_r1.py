@@ -22,12 +22,12 @@ def score_skin_r1(
 ) -> float | None:
     """``format (1) + depth (up to 0.75) + malignancy (0.25)``, from 0 to 2.
 
-    - format: 1 for a valid report, so also for a wrong or unresolved answer in it;
+    - format: 1 for a valid report, whatever it answers;
     - depth: `skin_r1_paper` or `skin_r1_code` of `skinrl.taxonomy.similarity`, expected over weighted golds; the form
       ``standard``, the paper's ablation, pays it only where it is all of 0.75;
     - malignancy: 0.25 if the Malignancy line equals the gold's bucket (benign, precancerous, malignant).
 
-    0 for an invalid or truncated answer. `None` where the gold has no node.
+    0 for an invalid or truncated answer; an unresolved one earns the format alone. `None` where the gold has no node.
     """
     depth = expected_credit(taxonomy, answer.node, gold, option_nodes=option_nodes, scheme=FORMS[form])
     if depth is None:
@@ -37,7 +37,7 @@ def score_skin_r1(
     if form == "standard" and depth < 0.75:
         depth = 0.0
     behaviour = gold_behaviour(taxonomy, gold)
-    right = behaviour in _BUCKETS and answer.malignancy == behaviour
+    right = answer.outcome == "ok" and behaviour in _BUCKETS and answer.malignancy == behaviour
     return 1.0 + depth + 0.25 * right
 
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
+
+from skinrl.taxonomy import Taxonomy, load_taxonomy
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -19,8 +24,19 @@ def shared_data() -> Path:
 
 
 @pytest.fixture(scope="session")
-def taxonomy():
+def taxonomy() -> Taxonomy:
     """The dermatology taxonomy that ships with the project."""
-    from skinrl.taxonomy import load_taxonomy
-
     return load_taxonomy()
+
+
+@pytest.fixture(scope="session")
+def draw() -> Callable[..., str]:
+    """Draws a small image of noise: `draw(path, seed)`; other seeds give other images. Returns the path."""
+
+    def draw(path: Path, seed: int = 0, size: tuple[int, int] = (32, 24), **save: object) -> str:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pixels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(path, **save)
+        return str(path)
+
+    return draw

@@ -97,7 +97,7 @@ def find_loader(name: str, base: Path | None = None) -> Loader:
         return load
     if not callable(found):
         raise DataError(f"source {name!r} is {type(found).__name__}; expected a function or a SourceTable")
-    return found  # type: ignore[no-any-return]
+    return found
 
 
 def as_spec(entry: DataSpec | Mapping[str, Any] | Any) -> DataSpec:

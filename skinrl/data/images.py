@@ -47,7 +47,7 @@ class ImageFacts:
 
 def _upright_rgb(image: Image.Image) -> Image.Image:
     upright = ImageOps.exif_transpose(image)
-    clean = upright if upright.mode == "RGB" else upright.convert("RGB")
+    clean = upright.convert("RGB").copy()  # a plain image: what `exif_transpose` returns still knows its EXIF block
     clean.info = {}  # EXIF, GPS, comments, colour profile: none of it leaves this function
     return clean
 

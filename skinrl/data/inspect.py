@@ -7,14 +7,15 @@ import json
 import os
 import statistics
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from skinrl.data.entries import ELSEWHERE, source_names
 from skinrl.data.images import SUFFIXES, ImageFacts, check_images
-from skinrl.data.labels import as_label_map
+from skinrl.data.labels import Labels, as_label_map
 from skinrl.data.sources import folder
 from skinrl.data.sources.files import ImageFolder, Row, read_rows
 from skinrl.data.sources.table import SourceTable, columns_of, image_names, label_of, rows_of, text_of
@@ -165,7 +166,7 @@ def label_map_skeleton(
     known = as_label_map(labels, taxonomy)
     lines, unknown = [f"dataset: {json.dumps(dataset)}", "labels:"], []
     for raw, count in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
-        weights = known.map(raw) if known and raw in known else ()
+        weights: Labels = known.map(raw) if known and raw in known else ()
         match = taxonomy.resolve(raw) if not weights else None
         if len(weights) == 1:
             value, note = weights[0][0], ""
@@ -200,31 +201,31 @@ def _guess(root: Path, table: str | None, columns: dict[str, str], taxonomy: Tax
     file = table or folder.only_table(root)
     if file is None:
         return folder.describe(root)
-    rows = [row for _, (_, row) in zip(range(_PROBE), read_rows(root / file), strict=False)]
+    rows = [row for _, row in islice(read_rows(root / file), _PROBE)]
     if not rows:
         raise DataError(f"{root / file}: has a header and no rows")
+    given_image = "image" in columns
     names = {str(column).lower(): str(column) for column in rows[0]}
     for what, usual in _USUAL.items():
         found = next((names[word] for word in usual if word in names), None)
         if found and what not in columns:
             columns[what] = found
     images = ImageFolder(root, ("images", "."))
-    best = max(names.values(), key=lambda c: _share(rows, c, lambda text: images.find(text) is not None))
-    if _share(rows, best, lambda text: images.find(text) is not None) > 0:
+    if not given_image and (best := _likely(rows, lambda text: images.find(text) is not None)):
         columns["image"] = best  # files that are there tell more than a column's name
-    if "label" not in columns:
-        likely = max(names.values(), key=lambda c: _share(rows, c, lambda text: taxonomy.resolve(text) is not None))
-        if _share(rows, likely, lambda text: taxonomy.resolve(text) is not None) > 0:
-            columns["label"] = likely
+    if "label" not in columns and (best := _likely(rows, lambda text: taxonomy.resolve(text) is not None)):
+        columns["label"] = best
     for what in ("image", "label"):
         if what not in columns:
             raise DataError(f"{root / file}: no column looks like the {what}; name it (columns: {', '.join(rows[0])})")
     return folder.describe(root, table=file, columns=columns)
 
 
-def _share(rows: Sequence[Row], column: str, test: Any) -> float:
-    cells = [str(row[column]) for row in rows if isinstance(row.get(column), str) and str(row[column]).strip()]
-    return sum(map(bool, map(test, cells))) / len(rows)
+def _likely(rows: Sequence[Row], test: Callable[[str], bool]) -> str | None:
+    """The column most of whose cells pass the test; `None` where no cell of any column does."""
+    hits = {column: sum(isinstance(row[column], str) and test(row[column]) for row in rows) for column in rows[0]}
+    best = max(hits, key=lambda column: hits[column])
+    return best if hits[best] else None
 
 
 def _header(file: Path) -> tuple[str, ...]:

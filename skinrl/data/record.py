@@ -92,7 +92,8 @@ class Record:
         put = object.__setattr__
         if not isinstance(self.id, str) or not self.id:
             raise DataError(f"a record of {self.source or 'an unnamed source'} has id {self.id!r}; expected text")
-        if isinstance(self.images, str):
+        images: object = self.images  # a caller without types may well pass one string
+        if isinstance(images, str):
             raise DataError(f"record {self.id}: images is one string; expected a tuple of paths")
         put(self, "images", tuple(str(path) for path in self.images))
         put(self, "labels", tuple((str(node), float(weight)) for node, weight in self.labels))

@@ -131,19 +131,20 @@ class ImageFolder:
     def __init__(self, root: Path, folders: Sequence[str]) -> None:
         self.root = root
         self.folders = tuple(folders)
-        self._listings: dict[Path, dict[str, str]] = {}
+        self._listings: dict[str, dict[str, str]] = {}
 
     def find(self, name: str) -> str | None:
         """Path of the file of that name, else of an image of the same stem; `None` where there is neither."""
+        inner, file = os.path.split(name)
         for folder in self.folders:
-            place = self.root / folder / name
-            listing = self._listing(place.parent)
-            found = listing.get(place.name) or listing.get(without_suffix(place.name))
+            # Text, not Path: a table of a million rows asks a million times.
+            listing = self._listing(os.path.join(self.root, folder, inner))
+            found = listing.get(file) or listing.get(without_suffix(file))
             if found:
                 return found
         return None
 
-    def _listing(self, folder: Path) -> dict[str, str]:
+    def _listing(self, folder: str) -> dict[str, str]:
         """Image names and, for the first image of each, stems in a folder -> path. One look a folder."""
         if folder not in self._listings:
             listing: dict[str, str] = {}
@@ -152,10 +153,8 @@ class ImageFolder:
             except (FileNotFoundError, NotADirectoryError):
                 names = []
             for name in names:
-                stem, suffix = os.path.splitext(name)
-                if suffix.lower() in SUFFIXES:
-                    path = str(folder / name)
-                    listing[name] = path
-                    listing.setdefault(stem, path)
+                if name.lower().endswith(SUFFIXES):
+                    listing[name] = str(Path(folder) / name)  # `Path` drops the `.` of a folder `.`
+                    listing.setdefault(without_suffix(name), listing[name])
             self._listings[folder] = listing
         return self._listings[folder]

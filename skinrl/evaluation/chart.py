@@ -20,7 +20,7 @@ def comparison_svg(comparison: Mapping[str, Any]) -> str:
     """Accuracy of every model, sampled, greedy and without image, with 95 % intervals and the best blind guess."""
     models = comparison["models"]
     group = _BAR * len(_SERIES) + _GAP
-    width, height = _LEFT + group * len(models) + _GAP, _TOP + _HEIGHT + 64
+    width, height = _LEFT + group * len(models) + _GAP, _TOP + _HEIGHT + 84
     width = max(width, 520)
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
@@ -29,6 +29,7 @@ def comparison_svg(comparison: Mapping[str, Any]) -> str:
         f'<rect width="{width}" height="{height}" fill="white"/>',
         f'<text x="{_LEFT}" y="22" font-size="15" font-weight="bold">{escape(_title(comparison))}</text>',
         *_axis(width),
+        *_prior(comparison, width),
     ]
     for number, (name, metrics) in enumerate(models.items()):
         left = _LEFT + _GAP / 2 + number * group
@@ -39,13 +40,13 @@ def comparison_svg(comparison: Mapping[str, Any]) -> str:
                 parts += _bar(left + place * _BAR, found, colour)
         label_y = _TOP + _HEIGHT + 20
         parts.append(f'<text x="{middle:.0f}" y="{label_y}" text-anchor="middle">{escape(model_title(name))}</text>')
-    parts += _prior(comparison, width) + _legend(_TOP + _HEIGHT + 48)
+    parts += _legend(_TOP + _HEIGHT + 46)
     return "\n".join([*parts, "</svg>", ""])
 
 
 def _title(comparison: Mapping[str, Any]) -> str:
     one = next(iter(comparison["models"].values()))
-    return f"Accuracy on {one['cases']} held-out cases, with 95 % intervals"
+    return f"Accuracy on {one['cases']} cases, with 95 % intervals"
 
 
 def _y(share: float) -> float:
@@ -73,7 +74,10 @@ def _bar(left: float, metric: Mapping[str, Any], colour: str) -> list[str]:
             f'M{middle - 4:.1f} {_y(high):.1f}h8" stroke="#17202a" stroke-width="1.3" fill="none"/>'
         )
     over = _y(high if high is not None else value) - 5
-    parts.append(f'<text x="{middle:.1f}" y="{over:.1f}" text-anchor="middle">{value * 100:.1f}</text>')
+    parts.append(
+        f'<text x="{middle:.1f}" y="{over:.1f}" text-anchor="middle" stroke="white" stroke-width="3" '
+        f'paint-order="stroke">{value * 100:.1f}</text>'
+    )
     return parts
 
 
@@ -81,11 +85,12 @@ def _prior(comparison: Mapping[str, Any], width: int) -> list[str]:
     prior = comparison["controls"].get("label_prior")
     if prior is None or prior["value"] is None:
         return []
-    y = _y(prior["value"])
+    y, key = _y(prior["value"]), _TOP + _HEIGHT + 64
+    words = f"best guess without an image or a model: {prior['value'] * 100:.1f}"
     return [
         f'<line x1="{_LEFT}" y1="{y:.1f}" x2="{width - 12}" y2="{y:.1f}" stroke="#c0392b" stroke-dasharray="5 4"/>',
-        f'<text x="{width - 12}" y="{y - 5:.1f}" text-anchor="end" fill="#c0392b">best guess without an image '
-        f"{prior['value'] * 100:.1f}</text>",
+        f'<line x1="{_LEFT}" y1="{key}" x2="{_LEFT + 26}" y2="{key}" stroke="#c0392b" stroke-dasharray="5 4"/>',
+        f'<text x="{_LEFT + 34}" y="{key + 4}">{words}</text>',
     ]
 
 

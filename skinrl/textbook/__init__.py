@@ -1,0 +1,1 @@
+"""From textbook knowledge to reasoning trajectories for SFT."""

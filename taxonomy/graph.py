@@ -53,7 +53,7 @@ class Node:
     ``behaviour`` is what the file states, which every leaf does; ask :meth:`Taxonomy.behaviour` for inner nodes.
     ``codes`` maps a scheme to a code with its prefix (``{"DOID": "DOID:2513"}``), ``morphology`` one of
     ``MORPHOLOGY_KEYS`` to its typical values, and ``sources`` a fact (``"behaviour"``, ``"parents.eczema"``,
-    ``"morphology.colour"``) to the keys of the sources that state it.
+    ``"morphology.colour.red"``) to the keys of the sources that state it.
     """
 
     id: str

@@ -43,6 +43,8 @@ class LabelMap:
     excluded: frozenset[str]
     disagreements: tuple[Disagreement, ...]
     taxonomy: Taxonomy = field(repr=False)
+    _folded: Mapping[str, Weights] = field(init=False, repr=False, compare=False)
+    _excluded: frozenset[str] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         folded = {_fold(raw): weights for raw, weights in self.labels.items()}
@@ -89,10 +91,6 @@ class LabelMap:
             f"{what} the label map {self.dataset!r} does not know; add to its 'labels:' or 'not_a_disease:'\n"
             + "\n".join(rows)
         )
-
-    if False:  # pragma: no cover  (attributes set in __post_init__, for the type checker)
-        _folded: Mapping[str, Weights]
-        _excluded: frozenset[str]
 
 
 def _fold(raw: str) -> str:

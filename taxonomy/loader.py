@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NoReturn
 
 from skinrl.errors import TaxonomyError
 from skinrl.taxonomy.graph import BEHAVIOURS, MORPHOLOGY_KEYS, Differential, Node, Taxonomy
-from skinrl.taxonomy.text import normalise
+from skinrl.taxonomy.validate import Draft, validate_behaviour, validate_drafts
 from skinrl.yamlfile import Lines, read_yaml
 
 _FOLDER = Path(__file__).parent
@@ -19,25 +18,8 @@ _FILE_KEYS = ("name", "version", "extends", "description", "default_source", "so
 _NODE_KEYS = ("name", "parents", "synonyms", "behaviour", "codes", "morphology", "differential", "source", "note")
 _SOURCE_KEYS = ("title", "licence", "reviewed", "where")
 _ID = re.compile(r"[a-z0-9]+(_[a-z0-9]+)*")
+_At = tuple[str | int, ...]  # the way to a place in the file: ("nodes", "eczema", "parents", 0)
 _CODE = re.compile(r"(?P<scheme>[A-Z]+):\S+")
-
-
-@dataclass
-class _Draft:
-    """A node while files are being merged: its fields and the place that each was last stated."""
-
-    id: str
-    place: str
-    name: str
-    parents: tuple[str, ...]
-    synonyms: tuple[str, ...]
-    behaviour: str | None
-    codes: dict[str, str]
-    morphology: dict[str, tuple[str, ...]]
-    differential: tuple[Differential, ...]
-    sources: dict[str, tuple[str, ...]]
-    places: dict[str, str]  # "parents.eczema", "synonyms.wart" -> "file:line"
-    note: str
 
 
 def load_taxonomy(name_or_path: str | Path = "dermatology") -> Taxonomy:
@@ -71,7 +53,7 @@ def find_file(name_or_path: str | Path, folder: Path, kind: str) -> Path:
 
 class _Reader:
     def __init__(self) -> None:
-        self.drafts: dict[str, _Draft] = {}
+        self.drafts: dict[str, Draft] = {}
         self.sources: dict[str, dict[str, Any]] = {}
         self.default = "editorial"
         self.file = Path()
@@ -81,11 +63,7 @@ class _Reader:
 
     def load(self, path: Path) -> Taxonomy:
         name = self._read(path, ())
-        _check_parents(self.drafts)
-        _check_names(self.drafts)
-        _check_shape(self.drafts)
-        _check_root(self.drafts)
-        self._check_sources()
+        validate_drafts(self.drafts, self.sources)
         nodes = [
             Node(
                 draft.id, draft.name, draft.parents, draft.synonyms, draft.behaviour, draft.codes, draft.morphology,
@@ -93,9 +71,8 @@ class _Reader:
             )
             for draft in self.drafts.values()
         ]  # fmt: skip
-        _check_neighbours(self.drafts)
         taxonomy = Taxonomy(name, nodes, self.sources)
-        _check_behaviour(taxonomy, self.drafts)
+        validate_behaviour(taxonomy, self.drafts)
         return taxonomy
 
     def _read(self, path: Path, seen: tuple[Path, ...]) -> str:
@@ -144,7 +121,7 @@ class _Reader:
         draft = self.drafts.get(id)
         if draft is None:
             place = self._place(at)
-            draft = _Draft(id, place, id.replace("_", " "), (), (), None, {}, {}, (), {}, {}, "")
+            draft = Draft(id, place, id.replace("_", " "), (), (), None, {}, {}, (), {}, {}, "")
             self.drafts[id] = draft
         if "name" in fields:
             draft.name = self._text(fields["name"], (*at, "name"))
@@ -160,7 +137,7 @@ class _Reader:
         self._read_morphology(draft, fields, at)
         self._read_differential(draft, fields, at)
 
-    def _read_behaviour(self, draft: _Draft, fields: Mapping[str, Any], at: tuple[str, ...]) -> None:
+    def _read_behaviour(self, draft: Draft, fields: Mapping[str, Any], at: _At) -> None:
         if "behaviour" not in fields:
             return
         value, keys = self._marked(self._text(fields["behaviour"], (*at, "behaviour")))
@@ -171,12 +148,12 @@ class _Reader:
         draft.places["behaviour"] = self._place((*at, "behaviour"))
 
     def _facts(
-        self, draft: _Draft, fields: Mapping[str, Any], at: tuple[str, ...], kind: str, known: Sequence[str]
+        self, draft: Draft, fields: Mapping[str, Any], at: _At, kind: str, known: Sequence[str]
     ) -> tuple[str, ...]:
         """The marked values of a list; each one's sources and place go to the draft."""
         found: list[str] = []
         for index, item in enumerate(self._list(fields.get(kind, []), (*at, kind))):
-            where = (*at, kind, index)
+            where: _At = (*at, kind, index)
             value, keys = self._marked(self._text(item, where))
             if value in found or value in known:
                 self._fail(where, f"{value!r} stands twice among the {kind} of {draft.id!r}")
@@ -185,7 +162,7 @@ class _Reader:
             draft.places[f"{kind}.{value}"] = self._place(where)
         return tuple(found)
 
-    def _read_codes(self, draft: _Draft, fields: Mapping[str, Any], at: tuple[str, ...]) -> None:
+    def _read_codes(self, draft: Draft, fields: Mapping[str, Any], at: _At) -> None:
         for index, item in enumerate(self._list(fields.get("codes", []), (*at, "codes"))):
             code = self._text(item, (*at, "codes", index))
             match = _CODE.fullmatch(code)
@@ -194,19 +171,19 @@ class _Reader:
             draft.codes[match["scheme"]] = code
             draft.places[f"codes.{code}"] = self._place((*at, "codes", index))
 
-    def _read_morphology(self, draft: _Draft, fields: Mapping[str, Any], at: tuple[str, ...]) -> None:
+    def _read_morphology(self, draft: Draft, fields: Mapping[str, Any], at: _At) -> None:
         table = self._mapping(fields.get("morphology", {}), (*at, "morphology"), MORPHOLOGY_KEYS)
         for key, items in table.items():
             where = (*at, "morphology", key)
-            values, keys = [], dict.fromkeys(())
+            values: list[str] = []
             for index, item in enumerate(self._list(items, where)):
-                value, marks = self._marked(self._text(item, (*where, index)))
+                value, keys = self._marked(self._text(item, (*where, index)))
                 values.append(value)
-                keys |= dict.fromkeys(marks)
+                draft.sources[f"morphology.{key}.{value}"] = keys
+                draft.places[f"morphology.{key}.{value}"] = self._place((*where, index))
             draft.morphology[key] = tuple(values)
-            draft.sources[f"morphology.{key}"] = tuple(keys)
 
-    def _read_differential(self, draft: _Draft, fields: Mapping[str, Any], at: tuple[str, ...]) -> None:
+    def _read_differential(self, draft: Draft, fields: Mapping[str, Any], at: _At) -> None:
         where = (*at, "differential")
         for id, why in self._mapping(fields.get("differential", {}), where, None).items():
             text, keys = self._marked(self._text(why, (*where, id)))
@@ -221,27 +198,27 @@ class _Reader:
 
     # --------------------------------------------------------------------------------------------------- types
 
-    def _place(self, at: Sequence[str | int]) -> str:
+    def _place(self, at: _At) -> str:
         for length in range(len(at), -1, -1):
-            line = self.lines.get(tuple(at[:length]))
+            line = self.lines.get(at[:length])
             if line is not None:
                 return f"{self.file}:{line}"
         return str(self.file)
 
-    def _fail(self, at: Sequence[str | int], message: str) -> NoReturn:
+    def _fail(self, at: _At, message: str) -> NoReturn:
         raise TaxonomyError(f"{self._place(at)}: {message}")
 
-    def _text(self, value: Any, at: Sequence[str | int]) -> str:
+    def _text(self, value: Any, at: _At) -> str:
         if not isinstance(value, str) or not value.strip():
             self._fail(at, f"expected a text, found {value!r} (put it in quotes if it is meant as text)")
         return value.strip()
 
-    def _list(self, value: Any, at: Sequence[str | int]) -> list[Any]:
+    def _list(self, value: Any, at: _At) -> list[Any]:
         if not isinstance(value, list):
             self._fail(at, f"expected a list in [ ], found {value!r}")
         return value
 
-    def _mapping(self, value: Any, at: Sequence[str | int], keys: Sequence[str] | None) -> dict[str, Any]:
+    def _mapping(self, value: Any, at: _At, keys: Sequence[str] | None) -> dict[str, Any]:
         if not isinstance(value, dict):
             what = f"key {at[-1]!r}: " if at else ""
             self._fail(at, f"{what}expected a mapping (key: value), found {value!r:.80}")
@@ -252,117 +229,3 @@ class _Reader:
                 near = get_close_matches(key, keys, 1, 0.0)
                 self._fail((*at, key), f"unknown key {key!r}; nearest: {near[0]!r}; all: {', '.join(keys)}")
         return value
-
-    def _check_sources(self) -> None:
-        for draft in self.drafts.values():
-            for fact, keys in draft.sources.items():
-                for key in keys:
-                    if key not in self.sources:
-                        near = get_close_matches(key, self.sources, 1, 0.0)[0]
-                        place = draft.places.get(fact, draft.place)
-                        raise TaxonomyError(
-                            f"{place}: {fact} of {draft.id!r} names the unknown source {key!r}; nearest: {near!r}"
-                        )
-
-
-# ----------------------------------------------------------------------------------------- checks over all files
-
-
-def _check_parents(drafts: Mapping[str, _Draft]) -> None:
-    for draft in drafts.values():
-        for parent in draft.parents:
-            if parent not in drafts:
-                near = ", ".join(get_close_matches(parent, drafts, 3, 0.0))
-                place = draft.places[f"parents.{parent}"]
-                raise TaxonomyError(f"{place}: node {draft.id!r} has the unknown parent {parent!r}; nearest: {near}")
-
-
-def _check_root(drafts: Mapping[str, _Draft]) -> None:
-    roots = [draft for draft in drafts.values() if not draft.parents]
-    if not roots:  # no cycle either, so there is no node at all
-        raise TaxonomyError("the taxonomy has no nodes; expected 'nodes:' with one node without parents, the root")
-    if len(roots) > 1:
-        orphan = roots[1]
-        raise TaxonomyError(
-            f"{orphan.place}: node {orphan.id!r} is an orphan: it has no parents, and only the root "
-            f"({roots[0].id!r}) may have none"
-        )
-
-
-def _check_names(drafts: Mapping[str, _Draft]) -> None:
-    claimed: dict[str, tuple[str, str, str]] = {}
-    codes: dict[str, str] = {}
-    for draft in drafts.values():
-        for name in (draft.name, *draft.synonyms):
-            place = draft.places.get(f"synonyms.{name}", draft.places["name"])
-            key = normalise(name)
-            if not key:
-                raise TaxonomyError(f"{place}: {name!r} of {draft.id!r} holds no word")
-            other = claimed.setdefault(key, (draft.id, name, place))
-            if other[0] != draft.id:
-                raise TaxonomyError(
-                    f"{place}: {name!r} names both {draft.id!r} and {other[0]!r} (as {other[1]!r}, {other[2]}); "
-                    "one name must lead to one node"
-                )
-        for code in draft.codes.values():
-            owner = codes.setdefault(code.casefold(), draft.id)
-            if owner != draft.id:
-                raise TaxonomyError(
-                    f"{draft.places[f'codes.{code}']}: code {code} stands at {owner!r} and {draft.id!r}"
-                )
-
-
-def _check_shape(drafts: Mapping[str, _Draft]) -> None:
-    """No way up leads back to where it began."""
-    done: set[str] = set()
-    for start in drafts:
-        trail: list[str] = []
-        _climb(start, drafts, done, trail, set())
-
-
-def _climb(id: str, drafts: Mapping[str, _Draft], done: set[str], trail: list[str], open_: set[str]) -> None:
-    if id in done:
-        return
-    if id in open_:
-        circle = [*trail[trail.index(id) :], id]
-        draft = drafts[circle[0]]
-        place = draft.places.get(f"parents.{circle[1]}", draft.place)
-        raise TaxonomyError(f"{place}: cycle: {' -> '.join(circle)} (each is listed as a parent of the one before)")
-    trail.append(id)
-    open_.add(id)
-    for parent in drafts[id].parents:
-        _climb(parent, drafts, done, trail, open_)
-    trail.pop()
-    open_.discard(id)
-    done.add(id)
-
-
-def _check_neighbours(drafts: Mapping[str, _Draft]) -> None:
-    for draft in drafts.values():
-        for other in draft.differential:
-            if other.node not in drafts or other.node == draft.id:
-                near = ", ".join(get_close_matches(other.node, drafts, 3, 0.0))
-                place = draft.places[f"differential.{other.node}"]
-                reason = "itself" if other.node == draft.id else f"the unknown node {other.node!r}; nearest: {near}"
-                raise TaxonomyError(f"{place}: the differential of {draft.id!r} names {reason}")
-
-
-def _check_behaviour(taxonomy: Taxonomy, drafts: Mapping[str, _Draft]) -> None:
-    missing = [drafts[id] for id in taxonomy.leaves if drafts[id].behaviour is None and id != taxonomy.root]
-    if missing:
-        names = ", ".join(repr(draft.id) for draft in missing[:5])
-        raise TaxonomyError(
-            f"{missing[0].place}: leaf without behaviour: {names}; expected 'behaviour:' and one of: "
-            f"{', '.join(BEHAVIOURS)}"
-        )
-    for draft in _inner_with_behaviour(taxonomy, drafts.values()):
-        if taxonomy.behaviours(draft.id) != (draft.behaviour,):
-            below = next(x for x in taxonomy.leaves_below(draft.id) if drafts[x].behaviour != draft.behaviour)
-            raise TaxonomyError(
-                f"{draft.places['behaviour']}: {draft.id!r} says {draft.behaviour!r}, but {below!r} below it is "
-                f"{drafts[below].behaviour!r}; take the line away (inner nodes follow their leaves) or move the leaf"
-            )
-
-
-def _inner_with_behaviour(taxonomy: Taxonomy, drafts: Iterable[_Draft]) -> list[_Draft]:
-    return [draft for draft in drafts if draft.behaviour is not None and taxonomy.children(draft.id)]

@@ -20,21 +20,24 @@ previous prior former risk free possible possibly maybe perhaps question unclear
 indeterminate differential diagnoses multiple combination i am im sure unsure may might could would should if because
 confirm confirmed needs need due secondary benign malignant pre post para pseudo anti hyper hypo
 """
-# Words around a name that do not change which disease it is.
-_HARMLESS_WORDS = """
+# Words around a name that do not change which disease it is, and places on the body, which sometimes do.
+_FILLER_WORDS = """
 of the a an on in at to by over from its this that is it most very highly likely probable probably consistent
 suggestive classic classical typical early late mild moderate severe active localized generalized widespread extensive
 solitary single small large left right bilateral upper lower patient lesion type variant form subtype skin cutaneous
-disease diagnosis adult childhood infantile pediatric
+disease diagnosis adult childhood pediatric
+"""
+_SITE_WORDS = """
 scalp face facial cheek nose nasal ear lip eyelid forehead temple chin neck trunk chest back abdomen shoulder arm
 forearm elbow hand finger palm leg thigh knee shin ankle foot toe sole buttock limb extremity body
 """
 _REFUSED = frozenset(map(normal_token, _REFUSED_WORDS.split()))
-_HARMLESS = frozenset(map(normal_token, _HARMLESS_WORDS.split()))
+_FILLER = frozenset(map(normal_token, _FILLER_WORDS.split()))
+_HARMLESS = _FILLER | frozenset(map(normal_token, _SITE_WORDS.split()))
+# Endings that carry the meaning: a dermatitis is no dermatosis, a melanoma no melanosis.
+_ENDINGS = ("itis", "osis", "asis", "oma", "ema", "oid", "ous", "us", "ia", "al")
 _SHORTEST_FREE_NAME = 4  # shorter names ("SK", "mel") count inside a line only when written in capitals
 _CACHE_SIZE = 65536
-_FUZZY_CANDIDATES = 8
-_FUZZY_CUTOFF = 80.0  # of fuzz.ratio; only a sieve, the words decide
 
 
 def _typo_limit(word: str) -> int:
@@ -44,6 +47,10 @@ def _typo_limit(word: str) -> int:
     return 1 if len(word) < 9 else 2
 
 
+def _ending(word: str) -> str:
+    return next((ending for ending in _ENDINGS if word.endswith(ending)), "")
+
+
 def _same_word(typed: str, known: str) -> bool:
     """Whether ``typed`` can only be ``known`` with a typing error: never another medical word."""
     if typed == known:
@@ -51,7 +58,7 @@ def _same_word(typed: str, known: str) -> bool:
     limit = min(_typo_limit(typed), _typo_limit(known))
     if not limit or typed[0] != known[0]:
         return False  # "atypical" is not "typical"
-    if {typed[:4], known[:4]} == {"hype", "hypo"}:
+    if {typed[:4], known[:4]} == {"hype", "hypo"} or _ending(typed) != _ending(known):
         return False
     return OSA.distance(typed, known, score_cutoff=limit) <= limit
 
@@ -77,6 +84,8 @@ class Resolver:
         self._bags: dict[tuple[str, ...], Match | None] = {}
         self._starts: dict[str, list[tuple[tuple[str, ...], str]]] = {}
         self._capitals: dict[str, str] = {}
+        self._initials: dict[str, list[str]] = {}
+        self._joined: dict[str, str | None] = {}
         self._cache: dict[str, Match | None] = {}
         self._mention_cache: dict[str, tuple[str, ...]] = {}
         for node in nodes:
@@ -101,6 +110,9 @@ class Resolver:
                 )
             return
         self._exact[key] = Match(id, how, 1.0)
+        self._initials.setdefault("".join(word[0] for word in words), []).append(key)
+        joined = "".join(words)
+        self._joined[joined] = id if self._joined.get(joined, id) == id else None
         bag = tuple(sorted(words))
         other = self._bags.get(bag)
         self._bags[bag] = None if other is not None and other.node != id else Match(id, "fuzzy", 0.97)
@@ -162,27 +174,26 @@ class Resolver:
 
     def _misspelt(self, words: tuple[str, ...]) -> Match | None:
         typed = " ".join(words)
-        rows = process.extract(
-            typed, self._names, scorer=fuzz.ratio, score_cutoff=_FUZZY_CUTOFF, limit=_FUZZY_CANDIDATES
-        )
         accepted: dict[str, float] = {}
-        for name, score, _ in rows:
-            known = name.split(" ")
-            if len(known) == len(words) and all(map(_same_word, words, known)):
-                accepted.setdefault(self._exact[name].node, score / 100.0)
-            elif "".join(known) == "".join(words):  # "ring worm", "sebo psoriasis"
-                accepted.setdefault(self._exact[name].node, 0.96)
+        for name in self._initials.get("".join(word[0] for word in words), ()):
+            if all(map(_same_word, words, name.split(" "))):
+                id = self._exact[name].node
+                accepted[id] = max(accepted.get(id, 0.0), fuzz.ratio(typed, name) / 100.0)
+        joined = self._joined.get("".join(words))  # "ring worm", "sebo psoriasis"
+        if joined is not None:
+            accepted.setdefault(joined, 0.96)
         if len(accepted) != 1:
             return None
         ((node, score),) = accepted.items()
         return Match(node, "fuzzy", round(score, 4))
 
     def _qualified(self, text: str, words: tuple[str, ...]) -> Match | None:
-        kept = tuple(word for word in words if word not in _HARMLESS)
-        if kept and kept != words:
-            found = self._exact.get(" ".join(kept)) or self._bags.get(tuple(sorted(kept)))
-            if found is not None and "," not in text and ";" not in text and "/" not in text:
-                return Match(found.node, "fuzzy", 0.95)
+        if "," not in text and ";" not in text and "/" not in text:
+            for harmless in (_FILLER, _HARMLESS):  # "psoriasis of the scalp" is scalp psoriasis
+                kept = tuple(sorted(word for word in words if word not in harmless))
+                found = self._bags.get(kept)
+                if found is not None:
+                    return Match(found.node, "fuzzy", 0.95)
         mentioned, rest = self._scan(words, words)
         if len(set(mentioned)) == 1 and _HARMLESS.issuperset(rest):
             return Match(mentioned[0], "fuzzy", 0.95)

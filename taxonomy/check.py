@@ -1,0 +1,113 @@
+"""What ``skinrl taxonomy check`` counts and ``skinrl taxonomy show`` prints."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from skinrl.taxonomy.graph import Taxonomy
+
+_FACTS = ("parents.", "behaviour", "morphology.", "differential.")
+
+
+def check(taxonomy: Taxonomy) -> dict[str, Any]:
+    """Counts of a taxonomy, and what a person should look at.
+
+    ``facts_unreviewed`` counts parents, behaviours, morphology values and differential neighbours none of whose
+    sources is reviewed. ``faults`` lists what loads but is wrong: a parent that another parent implies, a differential
+    between a disease and a kind of it, a differential without morphology. What cannot load never gets here: the
+    loader raises.
+    """
+    nodes = [taxonomy.node(id) for id in taxonomy.ids]
+    unreviewed = sum(
+        not any(taxonomy.sources.get(key, {}).get("reviewed") for key in keys)
+        for node in nodes
+        for fact, keys in node.sources.items()
+        if fact.startswith(_FACTS)
+    )
+    return {
+        "name": taxonomy.name,
+        "checksum": taxonomy.checksum,
+        "nodes": len(nodes),
+        "leaves": len(taxonomy.leaves),
+        "classes": len(taxonomy.classes),
+        "levels": max(taxonomy.level(id) for id in taxonomy.ids),
+        "several_parents": sum(len(node.parents) > 1 for node in nodes),
+        "synonyms": sum(len(node.synonyms) for node in nodes),
+        "codes": sum(len(node.codes) for node in nodes),
+        "differential_edges": sum(len(node.differential) for node in nodes),
+        "with_morphology": sum(bool(node.morphology) for node in nodes),
+        "leaves_without_behaviour": sum(taxonomy.behaviour(id) is None for id in taxonomy.leaves),
+        "facts_unreviewed": unreviewed,
+        "faults": _faults(taxonomy),
+    }
+
+
+def _faults(taxonomy: Taxonomy) -> list[str]:
+    found = []
+    for id in taxonomy.ids:
+        node = taxonomy.node(id)
+        for parent in node.parents:
+            others = [other for other in node.parents if other != parent]
+            if any(taxonomy.is_ancestor(parent, other) for other in others):
+                found.append(f"{id}: the parent {parent} is also an ancestor of another of its parents")
+        if node.differential and not node.morphology:
+            found.append(f"{id}: has a differential but no morphology")
+        for other in node.differential:
+            if taxonomy.is_ancestor(id, other.node) or taxonomy.is_ancestor(other.node, id):
+                found.append(f"{id}: its differential names {other.node}, and one is a kind of the other")
+    return found
+
+
+def show(taxonomy: Taxonomy, node: str | None = None, depth: int | None = None) -> str:
+    """A readable tree from ``node`` (default: the root) down, ``depth`` levels deep (default: all).
+
+    A node with several parents stands under each; a trailing ``(+ ...)`` names its other parents.
+
+    Raises:
+        TaxonomyError: no such node.
+    """
+    lines: list[str] = []
+    start = taxonomy.node(taxonomy.root if node is None else node).id
+    _branch(taxonomy, start, None, 0, depth, lines)
+    return "\n".join(lines)
+
+
+def _branch(taxonomy: Taxonomy, id: str, above: str | None, level: int, depth: int | None, lines: list[str]) -> None:
+    children = taxonomy.children(id)
+    lines.append("  " * level + _line(taxonomy, id, above))
+    if depth is not None and level >= depth:
+        if children:
+            lines[-1] += f"  ... {len(taxonomy.leaves_below(id))} leaves"
+        return
+    for child in children:
+        _branch(taxonomy, child, id, level + 1, depth, lines)
+
+
+def _line(taxonomy: Taxonomy, id: str, above: str | None) -> str:
+    others = [parent for parent in taxonomy.parents(id) if above is not None and parent != above]
+    behaviour = taxonomy.behaviour(id)
+    also = f"  (+ {', '.join(others)})" if others else ""
+    return f"{id}  [{behaviour or 'mixed'}]{also}"
+
+
+def describe(taxonomy: Taxonomy, id: str) -> str:
+    """Everything that is known of one node, with the sources, as text for a person."""
+    node = taxonomy.node(id)
+    rows = [f"{node.name}  ({node.id})", f"  path: {' > '.join(taxonomy.path(id)) or '(root)'}"]
+    if len(node.parents) > 1:
+        rows.append(f"  parents: {', '.join(node.parents)}")
+    stated = node.sources.get("behaviour")
+    behaviour = taxonomy.behaviour(id) or f"mixed: {', '.join(taxonomy.behaviours(id))}"
+    rows.append(f"  behaviour: {behaviour}" + (f"  [{' '.join(stated)}]" if stated else ""))
+    if node.synonyms:
+        rows.append(f"  synonyms: {', '.join(node.synonyms)}")
+    if node.codes:
+        rows.append(f"  codes: {', '.join(node.codes.values())}")
+    if node.note:
+        rows.append(f"  note: {node.note}")
+    for key, values in node.morphology.items():
+        marked = (f"{value} [{' '.join(node.sources.get(f'morphology.{key}.{value}', ()))}]" for value in values)
+        rows.append(f"  typical {key.replace('_', ' ')}: {', '.join(marked)}")
+    for other in node.differential:
+        rows.append(f"  not to be confused with {taxonomy.node(other.node).name}: {other.why}  [{other.source}]")
+    return "\n".join(rows)

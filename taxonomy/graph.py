@@ -145,7 +145,8 @@ class Taxonomy:
     def __setattr__(self, key: str, value: object) -> None:
         raise AttributeError(f"a Taxonomy is immutable; write an overlay (extends: ...) to change {key!r}")
 
-    __delattr__ = __setattr__  # type: ignore[assignment]
+    def __delattr__(self, key: str) -> None:
+        raise AttributeError(f"a Taxonomy is immutable; {key!r} stays")
 
     def __reduce__(self) -> tuple[Any, ...]:
         nodes = tuple(self._nodes[id] for id in self._order)

@@ -11,10 +11,10 @@ Pure Python, no torch. Deterministic in every process and under every hash seed.
 from __future__ import annotations
 
 import math
+import weakref
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
-from weakref import WeakKeyDictionary
 
 from skinrl.errors import TaxonomyError
 
@@ -28,6 +28,7 @@ RELATIONS = ("exact", "below", "ancestor", "related", "opposite", "unrelated", "
 _K = TypeVar("_K", bound=Hashable)
 _V = TypeVar("_V")
 _CACHE_LIMIT = 1 << 17  # entries; a full cache is emptied, so that an endless run stays small
+_ROWS = 1024  # golds of weighted differentials whose credits over all nodes are kept
 
 
 def side(taxonomy: Taxonomy, node: str) -> str | None:
@@ -295,11 +296,27 @@ def _prepare(
     question = _Question(form, scaled, offered)
     if not form.normalised:
         best = 1.0
-    elif not offered and len(scaled) == 1:
+    elif offered:
+        best = max(question.of(taxonomy, node) for node in offered)
+    elif len(scaled) == 1:
         best = question.of(taxonomy, scaled[0][0])
     else:
-        best = max(question.of(taxonomy, node) for node in (offered or taxonomy.ids))
+        rows = [(_credits(taxonomy, form, node), weight) for node, weight in scaled]
+        nodes = set[str]().union(*(row for row, _ in rows))
+        best = max(math.fsum([weight * row.get(node, 0.0) for row, weight in rows]) for node in nodes)
     return _Question(form, scaled, offered, best or None)
+
+
+def _credits(taxonomy: Taxonomy, scheme: Scheme, gold: str) -> dict[str, float]:
+    """Credit of every node that earns any for this gold, in an open question; so that many differentials share it."""
+    tables = _tables(taxonomy)
+    row = tables.rows.get((scheme.name, gold))
+    if row is None:
+        tops = (node for node in taxonomy.ancestors(gold) if taxonomy.root in taxonomy.parents(node))
+        near = set[str]().union(*((top, *taxonomy.descendants(top)) for top in tops))  # the rest earns 0
+        credits = ((node, scheme.credit(taxonomy, node, gold, ())) for node in near)
+        row = _remember(tables.rows, (scheme.name, gold), {node: value for node, value in credits if value}, _ROWS)
+    return row
 
 
 @dataclass
@@ -311,23 +328,24 @@ class _Tables:
     content: dict[str, float]
     questions: dict[tuple[Any, ...], _Question] = field(default_factory=dict)
     values: dict[tuple[Any, ...], float] = field(default_factory=dict)
+    rows: dict[tuple[str, str], dict[str, float]] = field(default_factory=dict)
 
     def deepest_common(self, taxonomy: Taxonomy, a: str, b: str) -> int:
         return max((self.depths[node] for node in taxonomy.ancestors(a) & taxonomy.ancestors(b)), default=0)
 
 
-def _remember(cache: dict[_K, _V], key: _K, value: _V) -> _V:
-    if len(cache) >= _CACHE_LIMIT:
+def _remember(cache: dict[_K, _V], key: _K, value: _V, limit: int | None = None) -> _V:
+    if len(cache) >= (limit or _CACHE_LIMIT):
         cache.clear()
     cache[key] = value
     return value
 
 
-_TABLES: WeakKeyDictionary[Taxonomy, _Tables] = WeakKeyDictionary()
+_TABLES: dict[int, _Tables] = {}  # by identity of a live taxonomy: a weak dictionary would cost as much as a credit
 
 
 def _tables(taxonomy: Taxonomy) -> _Tables:
-    tables = _TABLES.get(taxonomy)
+    tables = _TABLES.get(id(taxonomy))
     if tables is None:
         depths: dict[str, int] = {taxonomy.root: 0}
         # an ancestor set strictly contains those of all nodes above, so its size is an order from the top down
@@ -336,5 +354,6 @@ def _tables(taxonomy: Taxonomy) -> _Tables:
                 depths[node] = 1 + max(depths[parent] for parent in taxonomy.parents(node))
         content = {node: math.log(len(taxonomy.leaves) / len(taxonomy.leaves_below(node))) for node in taxonomy.ids}
         tables = _Tables({node: side(taxonomy, node) for node in taxonomy.ids}, depths, content)
-        _TABLES[taxonomy] = tables
+        _TABLES[id(taxonomy)] = tables
+        weakref.finalize(taxonomy, _TABLES.pop, id(taxonomy), None)
     return tables

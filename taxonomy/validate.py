@@ -56,9 +56,10 @@ def _check_root(drafts: Mapping[str, Draft]) -> None:
         raise TaxonomyError("the taxonomy has no nodes; expected 'nodes:' with one node without parents, the root")
     if len(roots) > 1:
         orphan = roots[1]
+        near = ", ".join(get_close_matches(orphan.id, [id for id in drafts if id != orphan.id], 3, 0.0))
         raise TaxonomyError(
             f"{orphan.place}: node {orphan.id!r} is an orphan: it has no parents, and only the root "
-            f"({roots[0].id!r}) may have none"
+            f"({roots[0].id!r}) may have none; give it 'parents:', or if a node of ours was meant, nearest: {near}"
         )
 
 

@@ -19,6 +19,7 @@ torch or DeepSpeed, and a pickle from elsewhere can run code.
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import signal
 from collections.abc import Mapping
@@ -67,6 +68,19 @@ logger = logging.getLogger(__name__)
 _ADAPTER_WEIGHTS = "adapter_model.safetensors"
 _TRAINING_ARGS = "training_args.bin"
 _STATE = "trainer_state.json"
+
+# Several processes on CPU call their device "cpu:0", "cpu:1", which the stock trainer passes to torch.load, which
+# knows "cpu" alone
+torch.serialization.register_package(
+    100, lambda storage: None, lambda storage, place: storage if place.startswith("cpu:") else None
+)
+
+if os.environ.get("DS_ACCELERATOR") == "cpu":
+    # DeepSpeed would compile a shared-memory kernel for minutes, and a process killed meanwhile leaves a lock on which
+    # every later run waits for ever; without it DeepSpeed uses gloo
+    import deepspeed.ops
+
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
 
 
 def strict_load(model: nn.Module, folder: Path | str) -> None:

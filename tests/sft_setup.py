@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
+from datasets import Dataset
 from tiny_model import random_image
+from torch.utils.data import SequentialSampler
+
+from skinrl.model import load_policy
+from skinrl.sft import SkinSFTConfig, SkinSFTTrainer
 
 ANSWERS = ("psoriasis", "melanoma", "eczema", "acne")
 
@@ -23,13 +28,36 @@ def sft_rows(count: int, *, text_only: frozenset[int] = frozenset()) -> list[dic
     ]
 
 
+def _case(*images: bool) -> list[dict[str, Any]]:
+    return sft_rows(4, text_only=frozenset(i for i, has in enumerate(images) if not has))
+
+
+# Four rows: two for each of two processes
+GRADIENT_CASES = {
+    "second_process_without": _case(True, True, False, False),
+    "none_at_all": _case(False, False, False, False),
+    "mixed_on_both": _case(True, False, False, True),
+}
+
+
+class InOrder(SkinSFTTrainer):
+    """Takes the rows in their order; with ``settings``, one step whose change of the weights is the gradient."""
+
+    # A rate so high that the change is not lost in the rounding of the weights
+    settings: ClassVar[dict[str, Any]] = {
+        "optim": "sgd",
+        "learning_rate": 1e6,
+        "lr_scheduler_type": "constant",
+        "max_grad_norm": 0,
+        "max_steps": 1,
+    }
+
+    def _get_train_sampler(self, *args: Any) -> Any:
+        return SequentialSampler(self.train_dataset)
+
+
 def sft_trainer(model_path: Path, output_dir: Path, *, rows: Any = None, load: Any = None, **settings: Any) -> Any:
     """A ``SkinSFTTrainer`` in float32 on CPU; ``settings`` go to its config, ``load`` to ``load_policy``."""
-    from datasets import Dataset
-
-    from skinrl.model import load_policy
-    from skinrl.sft import SkinSFTConfig, SkinSFTTrainer
-
     eval_rows = settings.pop("eval_rows", None)
     trainer_class = settings.pop("trainer_class", SkinSFTTrainer)
     args = SkinSFTConfig(

@@ -15,8 +15,9 @@ from skinrl.text_only import install_text_only
 class SkinSFTTrainer(CheckpointMixin, SFTTrainer):
     """Trains on rows of ``prompt`` and ``completion`` (messages) and ``images`` (a list, which may be empty).
 
-    The loss counts the completion alone. Rows with and without images may be mixed in any way over batches and
-    processes. ``text_only`` is the hook that makes them agree (``None`` for a model without a vision tower).
+    The loss is the mean over the completions' tokens of the whole batch. Rows with and without images may be mixed in
+    any way over batches and processes; ``text_only`` is the hook that makes the processes agree (``None`` for a model
+    without a vision tower).
     """
 
     _tag_names = ("trl", "sft", "skinrl")
@@ -27,6 +28,10 @@ class SkinSFTTrainer(CheckpointMixin, SFTTrainer):
             # With the hook every parameter takes part in every backward
             args.ddp_find_unused_parameters = False
         super().__init__(model, args, **kwargs)
+        # Qwen-VL classes refuse the number of target tokens of the whole batch, because their own loss cannot take it.
+        # TRL computes the loss itself and can; without the number it averages the means of unequal micro-batches, and
+        # the gradient depends on how rows are dealt to processes and accumulation steps.
+        self.model_accepts_loss_kwargs = True
         self.text_only = install_text_only(self.model)
         if args.flat_patience is not None:
             self.add_callback(FlatLossCallback(args.flat_patience, args.flat_min_delta))

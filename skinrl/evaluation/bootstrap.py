@@ -196,14 +196,15 @@ def _sums_per_group(
     columns: Sequence[Floats], groups: Sequence[str]
 ) -> tuple[Floats, list[tuple[int, int]], NDArray[np.intp]]:
     """Sums (groups, all K), the columns of each measure in them, and the group number of each case."""
-    widths = [block.shape[1] for block in columns]
     if any(len(block) != len(groups) for block in columns):
         raise DataError(f"{len(groups)} groups for {sorted({len(block) for block in columns})} cases")
+    blocks = list({id(block): block for block in columns}.values())  # two measures may be of the same sums
+    ends = np.cumsum([block.shape[1] for block in blocks]).tolist()
+    place = {id(block): (end - block.shape[1], end) for block, end in zip(blocks, ends, strict=True)}
     names, codes = np.unique(np.asarray(groups, dtype=str), return_inverse=True)
-    sums = np.zeros((len(names), sum(widths)))
-    np.add.at(sums, codes, np.concatenate(columns, axis=1))
-    ends = np.cumsum(widths).tolist()
-    return sums, [(end - width, end) for end, width in zip(ends, widths, strict=True)], codes
+    sums = np.zeros((len(names), ends[-1]))
+    np.add.at(sums, codes, np.concatenate(blocks, axis=1))
+    return sums, [place[id(block)] for block in columns], codes
 
 
 def _finish(measures: Sequence[Measure], bounds: Sequence[tuple[int, int]], sums: Floats) -> Floats:

@@ -133,7 +133,7 @@ class _Reader:
         first: dict[str, str] = {}
         for raw, value in labels.items():
             if not isinstance(raw, str):
-                raise self.fail(("labels",), f"expected text as a label, found {raw!r} (put it in quotes)")
+                raise self.fail(("labels", str(raw)), f"expected text as a label, found {raw!r} (put it in quotes)")
             other = first.setdefault(_fold(raw), raw)
             if other != raw or _fold(raw) in map(_fold, excluded):
                 raise self.fail(("labels", raw), f"label {raw!r} stands twice (also as {other!r} or not_a_disease)")

@@ -35,7 +35,7 @@ _REFUSED = frozenset(map(normal_token, _REFUSED_WORDS.split()))
 _FILLER = frozenset(map(normal_token, _FILLER_WORDS.split()))
 _HARMLESS = _FILLER | frozenset(map(normal_token, _SITE_WORDS.split()))
 # Endings that carry the meaning: a dermatitis is no dermatosis, a melanoma no melanosis.
-_ENDINGS = ("itis", "osis", "asis", "oma", "ema", "oid", "ous", "us", "ia", "al")
+_ENDINGS = ("derma", "itis", "osis", "asis", "oma", "ema", "oid", "ous", "us", "ia", "al")
 _SHORTEST_FREE_NAME = 4  # shorter names ("SK", "mel") count inside a line only when written in capitals
 _CACHE_SIZE = 65536
 
@@ -58,7 +58,7 @@ def _same_word(typed: str, known: str) -> bool:
     limit = min(_typo_limit(typed), _typo_limit(known))
     if not limit or typed[0] != known[0]:
         return False  # "atypical" is not "typical"
-    if {typed[:4], known[:4]} == {"hype", "hypo"} or _ending(typed) != _ending(known):
+    if {typed[:4], known[:4]} == {"hype", "hypo"} or "" != _ending(typed) != _ending(known) != "":
         return False
     return OSA.distance(typed, known, score_cutoff=limit) <= limit
 
@@ -138,7 +138,7 @@ class Resolver:
         words = tokens(text)
         if not words:
             return None
-        found = self._exact.get(" ".join(words)) or self._codes.get(text.strip().casefold())
+        found = self._exact.get(" ".join(words)) or self._codes.get(text.strip(" .").casefold())
         if found is not None:
             return found
         if len(words) > 24 or not _REFUSED.isdisjoint(words):

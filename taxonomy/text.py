@@ -36,7 +36,7 @@ _SPELLING = (
     (re.compile(r"is(?=e$|ed$|ation$|ing$)"), "iz"),
     (re.compile(r"^grey"), "gray"),
 )
-_UNCHANGED_ENDING = ("ss", "us", "is", "as", "os")
+_UNCHANGED_ENDING = ("ss", "us", "is")
 
 
 def _singular(token: str) -> str:

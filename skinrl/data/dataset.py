@@ -72,8 +72,8 @@ def grpo_rows(
 
     from skinrl.data.features import QUESTION_ROWS
 
-    rows = question_rows(records, taxonomy, questions, seed=seed, pools=pools)
-    return Dataset.from_list(list(rows), features=QUESTION_ROWS)
+    rows = list(question_rows(records, taxonomy, questions, seed=seed, pools=pools))
+    return Dataset.from_dict({name: [row[name] for row in rows] for name in QUESTION_ROWS}, features=QUESTION_ROWS)
 
 
 def eval_rows(
@@ -111,7 +111,8 @@ def sft_rows(trajectories: Iterable[Any], *, style: str = "report") -> Dataset:
 
     from skinrl.data.features import SFT_ROWS
 
-    return Dataset.from_list([_sft_row(item, style) for item in trajectories], features=SFT_ROWS)
+    rows = [_sft_row(item, style) for item in trajectories]
+    return Dataset.from_dict({name: [row[name] for row in rows] for name in SFT_ROWS}, features=SFT_ROWS)
 
 
 def _sft_row(item: Any, style: str) -> Row:
@@ -139,12 +140,21 @@ def _sft_row(item: Any, style: str) -> Row:
 
 
 def _letter(question: Question, diagnosis: str) -> str:
-    """Letter of the option that is the diagnosis, where the question shows letters."""
-    for index, name in enumerate(question.options):
-        letter = option_letter(index)
-        if name == diagnosis and f"{letter}. {name}" in question.text:
-            return letter
-    return ""
+    """Letter of the option that is the diagnosis, where the question shows letters.
+
+    Raises:
+        DataError: options are offered and the diagnosis is none of them: training on it would teach an answer that
+            counts as invalid.
+    """
+    if not question.options:
+        return ""
+    if diagnosis not in question.options:
+        raise DataError(
+            f"an SFT row answers {diagnosis!r} to a question that offers {', '.join(question.options)}; "
+            "answer with one of them, or ask openly"
+        )
+    index = question.options.index(diagnosis)
+    return option_letter(index) if f"{option_letter(index)}. {diagnosis}" in question.text else ""
 
 
 def _as_messages(value: str | Sequence[Mapping[str, str]], role: str) -> list[dict[str, str]]:

@@ -13,7 +13,7 @@ from skinrl.data.entries import DataSpec, as_spec, load_entry
 from skinrl.data.images import ImageFacts, check_images, refuse_broken, some
 from skinrl.data.mixture import cap_classes, repeat, take_fraction
 from skinrl.data.questions import Pool, pools_of
-from skinrl.data.record import SPLITS, Record
+from skinrl.data.record import Record
 from skinrl.data.splits import DEFAULT_FRACTIONS, assign_splits, refuse_shared_groups, split_name
 from skinrl.errors import DataError
 from skinrl.taxonomy import Taxonomy
@@ -162,15 +162,12 @@ def _without_broken(
 
 
 def _choose(spec: DataSpec, records: Sequence[Record], seed: int) -> list[Record]:
-    """The split that the entry names, thinned as it says."""
+    """The split that the entry names, thinned as it says; the order is kept."""
     thinned = spec.split or "train"
-    chosen: list[Record] = []
-    for split in SPLITS if spec.split is None else (spec.split,):
-        part = [record for record in records if record.split == split]
-        if split == thinned:
-            part = take_fraction(part, spec.fraction, seed)
-            part = cap_classes(part, spec.cap_per_class, seed) if spec.cap_per_class else part
-        chosen += part
+    part = take_fraction([record for record in records if record.split == thinned], spec.fraction, seed)
+    part = cap_classes(part, spec.cap_per_class, seed) if spec.cap_per_class else part
+    kept = {record.id for record in part}
+    chosen = [record for record in records if (record.id in kept if record.split == thinned else spec.split is None)]
     if not chosen:
         have = dict(Counter(record.split for record in records))
         raise DataError(f"data entry {spec.source}: the {spec.split} split is empty; the source has {have}")

@@ -89,7 +89,7 @@ def _score(
         text, before = completion_text(completion), before or ""
         if done is None:
             done = not looks_cut(text, prefilled=before, style=style)
-        parsed = parse_report(text, options=names or (), finished=done, prefilled=before, style=style)
+        parsed = parse_report(text, options=names or (), finished=done, prefilled=before, style=style, thinking=False)
         reasons.append(parsed.reason)
     if log_extra is not None:
         log_extra(f"{name}/fault", reasons)

@@ -161,6 +161,7 @@ def parse_report(
     finished: bool = True,
     prefilled: str = "",
     style: str = "report",
+    thinking: bool = True,
 ) -> ParsedReport:
     """Read a completion. Never an exception for any text.
 
@@ -170,6 +171,7 @@ def parse_report(
         finished: False where the length limit cut the completion: the outcome is then ``truncated``.
         prefilled: what the chat template had already written for the model (``<think>\\n``); joined before parsing.
         style: one of `STYLES`.
+        thinking: False leaves findings, differential and reasoning unread and empty, which is twice as fast.
 
     Raises:
         DataError: unknown style (a wrong setting, not a wrong text).
@@ -178,12 +180,12 @@ def parse_report(
     if not finished:
         return ParsedReport("truncated", "cut off at the length limit", None, None)
     try:
-        thinking, body = _split_blocks(prefilled + text, form.tags)
+        thoughts, body = _split_blocks(prefilled + text, form.tags)
         answer = form.read(body)
         diagnosis, option = _read_diagnosis(answer.diagnosis, tuple(options))
     except _InvalidError as invalid:
         return ParsedReport("invalid", str(invalid), None, None)
-    findings, differential, reasoning = _read_thinking(thinking)
+    findings, differential, reasoning = _read_thinking(thoughts if thinking else "")
     report = DiagnosticReport(diagnosis, answer.malignancy, answer.confidence, findings, differential, reasoning)
     return ParsedReport("ok", "", report, option)
 

@@ -44,7 +44,6 @@ def said(diagnosis: str, malignancy: str = "malignant") -> str:
         ("melanocytic tumor", "melanocytic"),
         ("DOID:8893", "psoriasis"),
         ("probable psoriasis", "psoriasis"),
-        ("psoriasiss", "psoriasis"),
     ],
 )
 def test_a_free_name_is_looked_up(diagnosis: str, node: str) -> None:

@@ -329,7 +329,7 @@ def test_properties_hold_on_any_graph_with_several_parents(taxonomy: Taxonomy) -
 
 
 def test_properties_hold_on_the_taxonomy_that_ships(taxonomy: Taxonomy) -> None:
-    golds = random.Random(0).sample(golds_of(taxonomy), min(60, len(taxonomy) - 1))
+    golds = random.Random(0).sample(golds_of(taxonomy), min(30, len(taxonomy) - 1))
     check_range_and_maximum(taxonomy, golds)
     check_only_the_gold_and_below_reach_one(taxonomy, golds)
     check_monotone_down_to_the_gold(taxonomy, golds, MONOTONE_ON_EVERY_GRAPH)
@@ -476,7 +476,7 @@ golds = [node for node in taxonomy.ids if node != taxonomy.root]
 digests = {}
 for name in SCHEMES:
     digest = hashlib.sha256()
-    for answer, gold in itertools.product(golds[::2], golds[::3]):
+    for answer, gold in itertools.product(golds[::11], golds[::17]):
         other = golds[(golds.index(gold) + 7) % len(golds)]
         digest.update(repr(expected_credit(taxonomy, answer, [(gold, 0.7), (other, 0.3)], scheme=name)).encode())
     digests[name] = digest.hexdigest()

@@ -143,24 +143,39 @@ def _base_and_adapter(checkpoint: str) -> tuple[str, str | None]:
 def _evaluate_all(
     experiment: Experiment, data: LoadedData, models: dict[str, str]
 ) -> tuple[dict[str, Evaluation], dict[str, float]]:
-    from skinrl.cli.build import resolved, run_directory
+    from skinrl.cli.build import records_checksum, resolved, run_directory
 
     cases, rows = _cases(experiment, data)
+    checksum = {"records": records_checksum(data.split("test"))}
     engine = _Engine(experiment)
     evaluations, seconds = {}, {}
     try:
         for name, checkpoint in models.items():
             directory = run_directory(experiment, f"eval_{name}")
             directory.prepare(resolved(experiment, "evaluation"))
+            _forget_other_weights(directory.path, checkpoint)
             with directory.session():
                 evaluations[name] = _evaluate_one(experiment, name, checkpoint, cases, rows, engine, directory.path)
-            directory.write_environment(taxonomy=experiment.taxonomy.checksum)
+            directory.write_environment(taxonomy=experiment.taxonomy.checksum, data=checksum)
             evaluations[name].write(directory.final, resamples=experiment.recipe.evaluation.bootstrap)
             directory.mark_complete(checkpoint=checkpoint)
             seconds[f"eval_{name}"] = directory.seconds
     finally:
         engine.close()
     return evaluations, seconds
+
+
+def _forget_other_weights(folder: Path, checkpoint: str) -> None:
+    """Remove saved completions that another model wrote: a stage may have been trained anew since."""
+    from skinrl import files
+
+    weights = sorted(Path(checkpoint).glob("*.safetensors"))
+    now = {"checkpoint": checkpoint, "weights": [files.checksum(file) for file in weights]}
+    note = folder / "checkpoint.json"
+    if note.is_file() and files.read_json(note) != now:
+        for stale in folder.glob("completions_*.jsonl"):
+            stale.unlink()
+    files.write_json(note, now)
 
 
 def _cases(experiment: Experiment, data: LoadedData) -> tuple[list[Case], Any]:

@@ -113,15 +113,10 @@ def test_an_evaluation_counts_no_case_twice(records: list[Record], taxonomy: Tax
         eval_rows([*records, records[0]], taxonomy, QuestionSpec(), seed=0)
 
 
-def trajectory(images: tuple[str, ...] = (), **question: object) -> SimpleNamespace:
-    parts: dict[str, object] = {"kind": "open", "text": "What is the diagnosis?"}
+def trajectory(images: tuple[str, ...] = (), question: Question | None = None) -> SimpleNamespace:
     report = DiagnosticReport("melanoma", "malignant", 80, "a dark plaque", (), "typical colours")
-    return SimpleNamespace(
-        images=images,
-        question=Question(**{**parts, **question}),
-        report=report,
-        record_id="r",  # type: ignore[arg-type]
-    )
+    question = question or Question("open", "What is the diagnosis?")
+    return SimpleNamespace(images=images, question=question, report=report, record_id="r")
 
 
 def test_sft_rows_mix_trajectories_and_plain_rows_with_and_without_images(records: list[Record]) -> None:
@@ -138,8 +133,8 @@ def test_sft_rows_mix_trajectories_and_plain_rows_with_and_without_images(record
 
 def test_an_sft_answer_joins_what_the_template_prefilled_and_names_the_letter() -> None:
     options = ("nevus", "melanoma")
-    letters = trajectory(kind="options", text="Which?\nA. nevus\nB. melanoma", options=options, prefilled="<think>\n")
-    (row,) = sft_rows([letters])
+    question = Question("options", "Which?\nA. nevus\nB. melanoma", options, options, prefilled="<think>\n")
+    (row,) = sft_rows([trajectory(question=question)])
     text = row["completion"][0]["content"]
     assert not text.startswith("<think>")
     parsed = parse_report(text, options=options, prefilled="<think>\n")
@@ -149,7 +144,7 @@ def test_an_sft_answer_joins_what_the_template_prefilled_and_names_the_letter() 
 
 def test_an_sft_answer_that_was_not_offered_is_refused() -> None:
     with pytest.raises(DataError, match="answers 'melanoma' to a question that offers nevus, psoriasis"):
-        sft_rows([trajectory(kind="options", options=("nevus", "psoriasis"))])
+        sft_rows([trajectory(question=Question("options", "Which?", ("nevus", "psoriasis")))])
     with pytest.raises(DataError, match="expected prompt, completion and images"):
         sft_rows([{"text": "x"}])
     with pytest.raises(DataError, match="expected a trajectory or a mapping"):

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from skinrl.data import images
-from skinrl.data.images import check_images, look_at, open_image, refuse_broken
+from skinrl.data.images import ImageFacts, check_images, look_at, open_image, refuse_broken
 from skinrl.errors import DataError
 
 Draw = Callable[..., str]
@@ -76,7 +76,12 @@ def test_the_cache_spares_the_second_look_and_notices_a_changed_file(
     cache = tmp_path / "deep" / "images.sqlite"
     first = check_images([*paths, str(tmp_path / "gone.png")], cache=cache)
     looked: list[str] = []
-    monkeypatch.setattr(images, "look_at", lambda path: (looked.append(path), look_at(path))[1])
+
+    def watched(path: str) -> ImageFacts:
+        looked.append(path)
+        return look_at(path)
+
+    monkeypatch.setattr(images, "look_at", watched)
     assert check_images([*paths, str(tmp_path / "gone.png")], cache=cache) == first
     assert looked == [str(tmp_path / "gone.png")]  # what was missing may have come since
     draw(tmp_path / "1.png", 9, size=(40, 40))
@@ -89,3 +94,12 @@ def test_a_cache_file_that_is_no_cache_is_refused(tmp_path: Path, draw: Draw) ->
     cache.write_text("something else entirely, long enough to be looked at " * 20)
     with pytest.raises(DataError, match="delete it"):
         check_images([draw(tmp_path / "a.png")], cache=cache)
+
+
+def test_a_cache_that_cannot_be_locked_or_written_costs_time_only(
+    tmp_path: Path, draw: Draw, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = draw(tmp_path / "a.png")
+    (tmp_path / "file").write_text("in the way of a folder")
+    assert check_images([path], cache=tmp_path / "file" / "cache") == check_images([path])
+    assert "is not used" in caplog.text

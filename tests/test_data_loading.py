@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from skinrl.data.loading import DataSpec, LoadedData, load_records
+from skinrl.data.entries import DataSpec
+from skinrl.data.loading import LoadedData, load_records
 from skinrl.errors import DataError, PluginError
 from skinrl.taxonomy import Taxonomy
 

@@ -69,6 +69,15 @@ def test_singletons_of_three_classes_are_dealt_exactly() -> None:
     )
 
 
+def test_a_long_tail_of_classes_does_not_starve_the_small_splits() -> None:
+    tail = [record(f"t{n}", f"rare{n}") for n in range(100)]
+    head = [record(f"h{n}", "common") for n in range(100)]
+    for records in (tail, [*head, *tail]):
+        sizes = Counter(r.split for r in assign_splits(records, seed=0))
+        for split, share in (("train", 0.7), ("validation", 0.1), ("test", 0.2)):
+            assert abs(sizes[split] - share * len(records)) <= 0.02 * len(records), (split, sizes)
+
+
 def test_another_seed_gives_another_split() -> None:
     records = cohort(1)
     assert [r.split for r in assign_splits(records, seed=0)] != [r.split for r in assign_splits(records, seed=1)]

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import io
+import logging
 import os
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 
@@ -23,6 +25,7 @@ from skinrl.errors import DataError
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 # What Pillow raises for a file that is no image, is cut short, is damaged inside, or is absurdly large.
 _UNREADABLE = (UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
+_log = logging.getLogger(__name__)
 _NAMED = 5  # how many files a message names
 
 
@@ -98,12 +101,12 @@ def check_images(
     """
     wanted = list(dict.fromkeys(paths))
     stamps = {path: _stamp(path) for path in wanted}
-    known = _read_cache(cache, stamps) if cache else {}
+    known = _cached(_read_cache, cache, stamps) or {}
     fresh = [path for path in wanted if path not in known]
     with ThreadPoolExecutor(threads or min(16, os.cpu_count() or 1)) as pool:
         found = list(pool.map(look_at, fresh))
-    if cache and found:
-        _write_cache(cache, found, stamps)
+    if found:
+        _cached(_write_cache, cache, stamps, found)
     known.update((facts.path, facts) for facts in found)
     return {path: known[path] for path in wanted}
 
@@ -145,17 +148,29 @@ def _stamp(path: str) -> tuple[int, int]:
     return (status.st_size, status.st_mtime_ns)
 
 
+def _cached(use: Callable[..., dict[str, ImageFacts] | None], cache: Path | None, *what: Any) -> Any:
+    """What the cache gives; nothing where there is none or where it cannot be used just now.
+
+    File systems of clusters often refuse SQLite's locks; then every image is looked at again, which costs time only.
+    """
+    if cache is None:
+        return None
+    try:
+        return use(cache, *what)
+    except (sqlite3.OperationalError, OSError) as problem:
+        _log.warning("image cache %s is not used: %s", cache, problem)
+        return None
+    except sqlite3.DatabaseError as problem:
+        raise DataError(f"image cache {cache} is damaged ({problem}); delete it") from problem
+
+
 def _connect(cache: Path) -> sqlite3.Connection:
     cache.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        # The wait covers several ranks on one machine that start together.
-        connection = sqlite3.connect(cache, timeout=60)
-        connection.execute(
-            "CREATE TABLE IF NOT EXISTS images (path TEXT PRIMARY KEY, pixels TEXT, width INTEGER, height INTEGER, "
-            "error TEXT, size INTEGER, changed INTEGER)"
-        )
-    except sqlite3.DatabaseError as problem:
-        raise DataError(f"image cache {cache} cannot be used ({problem}); delete it") from problem
+    connection = sqlite3.connect(cache, timeout=60)  # the wait covers several ranks that start together
+    connection.execute(
+        "CREATE TABLE IF NOT EXISTS images (path TEXT PRIMARY KEY, pixels TEXT, width INTEGER, height INTEGER, "
+        "error TEXT, size INTEGER, changed INTEGER)"
+    )
     return connection
 
 
@@ -166,7 +181,7 @@ def _read_cache(cache: Path, stamps: Mapping[str, tuple[int, int]]) -> dict[str,
     return {row[0]: ImageFacts(*row[:-2]) for row in rows if stamps.get(row[0]) == row[-2:]}
 
 
-def _write_cache(cache: Path, found: Sequence[ImageFacts], stamps: Mapping[str, tuple[int, int]]) -> None:
+def _write_cache(cache: Path, stamps: Mapping[str, tuple[int, int]], found: Sequence[ImageFacts]) -> None:
     rows = [(*astuple(facts), *stamps[facts.path]) for facts in found if stamps[facts.path] != (-1, -1)]
     with closing(_connect(cache)) as connection, connection:
         connection.executemany("INSERT OR REPLACE INTO images VALUES (?, ?, ?, ?, ?, ?, ?)", rows)

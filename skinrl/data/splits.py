@@ -132,9 +132,10 @@ def _deal(
         n = len(groups[name])
 
         def cost(split: str, content: Counter[str] = content, n: int = n) -> tuple[float, float]:
-            # Growth of the squared distance to the wanted counts, by class and over all.
+            # Growth of the squared distance to the wanted counts, by class and over all. The latter counts as much as
+            # a class of mean size does: else a long tail of classes with one case each would all go to train.
             by_class = sum(k * (k + 2 * (have[split][c] - wanted[split][c])) / classes[c] for c, k in content.items())
-            overall = n * (n + 2 * (size[split] - fractions[split] * total)) / total
+            overall = n * (n + 2 * (size[split] - fractions[split] * total)) * len(classes) / total
             return by_class + overall, -fractions[split]
 
         split = min(fractions, key=cost)

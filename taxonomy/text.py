@@ -30,7 +30,7 @@ _IRREGULAR = {
 }
 # British to American. Applied inside words; both sides of every comparison pass through it.
 _SPELLING = (
-    (re.compile(r"ae(?!$)|oe"), "e"),
+    (re.compile(r"[ao]e(?!s?$)"), "e"),
     (re.compile(r"our(?=$|s$|ed$|less$)"), "or"),
     (re.compile(r"leuc(?=o)"), "leuk"),
     (re.compile(r"is(?=e$|ed$|ation$|ing$)"), "iz"),

@@ -34,6 +34,7 @@ TAXONOMY = load_taxonomy()
         ("Sjögren–Larsson  syndrome", "sjogren larsson syndrome"),
         ("Oedema", "edema"),
         ("grey", "gray"),
+        ("toes", "toe"),
         ("lichen planus", "  LICHEN\tPLANUS!! "),
     ],
 )

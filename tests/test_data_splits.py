@@ -123,9 +123,11 @@ def test_fractions_that_are_no_shares_are_refused(fractions: dict[str, float]) -
 
 def test_identical_images_of_two_patients_stay_together() -> None:
     records = [record(str(n), "a", f"p{n}") for n in range(20)]
-    pairs = [[str(n), str(n + 1)] for n in range(0, 20, 2)]
+    pairs = [[("s", str(n)), ("s", str(n + 1))] for n in range(0, 20, 2)]
     splits = {r.id: r.split for r in assign_splits(records, seed=0, together=pairs)}
-    assert all(splits[a] == splits[b] for a, b in pairs)
+    assert all(splits[a] == splits[b] for (_, a), (_, b) in pairs)
+    elsewhere = [[("t", a), ("s", b)] for (_, a), (_, b) in pairs]  # another dataset's records of the same ids
+    assert assign_splits(records, seed=0, together=elsewhere) == assign_splits(records, seed=0)
 
 
 def test_usual_words_for_splits_are_understood_and_others_are_not() -> None:

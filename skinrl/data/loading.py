@@ -103,7 +103,7 @@ def load_records(
     strict = {r.source for spec, rs in zip(specs, loaded, strict=True) if spec.on_conflict == "error" for r in rs}
     kept, dropped = settle_conflicts(everything, duplicates, refuse=strict)
     gone = {(record.source, record.id) for record in dropped}
-    together = [[r.id for r in d.records] for d in duplicates if not d.conflict]
+    together = [[(r.source, r.id) for r in d.records] for d in duplicates if not d.conflict]
     parts: list[list[Record]] = []
     train: list[Record] = []
     for spec, records in zip(specs, loaded, strict=True):

@@ -51,7 +51,7 @@ def assign_splits(
     *,
     seed: int,
     fractions: Mapping[str, float] = DEFAULT_FRACTIONS,
-    together: Iterable[Sequence[str]] = (),
+    together: Iterable[Sequence[tuple[str, str]]] = (),
 ) -> list[Record]:
     """The records, each with a split; the order is kept.
 
@@ -63,7 +63,8 @@ def assign_splits(
         records: of one or several sources; each source is split on its own.
         seed: of the experiment.
         fractions: wanted share of the records per split; they sum to 1, and a split of 0 is not made.
-        together: sets of record ids (of one source) that must not be torn apart, such as identical images.
+        together: sets of `(source, id)` that must not be torn apart, such as identical images. Only those of one
+            source can be kept together, since each source is split on its own.
 
     Raises:
         DataError: fractions that do not sum to 1; a source of which only some records have a split; a split that
@@ -117,7 +118,7 @@ def _deal(
     records: Sequence[Record],
     seed: int,
     fractions: Mapping[str, float],
-    together: Iterable[Sequence[str]],
+    together: Iterable[Sequence[tuple[str, str]]],
 ) -> dict[tuple[str, str], str]:
     groups = _groups(records, together)
     order = sorted(groups, key=lambda name: (-len(groups[name]), rank(seed, source, name)))
@@ -156,22 +157,22 @@ def _stratum(record: Record) -> str:
     return record.top_node or ""
 
 
-def _groups(records: Sequence[Record], together: Iterable[Sequence[str]]) -> dict[str, list[Record]]:
+def _groups(records: Sequence[Record], together: Iterable[Sequence[tuple[str, str]]]) -> dict[str, list[Record]]:
     """Records by group, groups that share an identical image joined under the smallest of their names."""
     parent = {f"{r.group_kind}\0{r.group}": f"{r.group_kind}\0{r.group}" for r in records}
-    of_id = {r.id: f"{r.group_kind}\0{r.group}" for r in records}
+    of_record = {(r.source, r.id): f"{r.group_kind}\0{r.group}" for r in records}
 
     def find(name: str) -> str:
         while parent[name] != name:
             name = parent[name] = parent[parent[name]]
         return name
 
-    for ids in together:
-        names = sorted(find(of_id[i]) for i in ids if i in of_id)
+    for keys in together:
+        names = sorted(find(of_record[key]) for key in keys if key in of_record)
         for other in names[1:]:
             low, high = sorted((find(names[0]), find(other)))
             parent[high] = low
     groups: dict[str, list[Record]] = defaultdict(list)
     for record in records:
-        groups[find(of_id[record.id])].append(record)
+        groups[find(of_record[record.source, record.id])].append(record)
     return dict(groups)

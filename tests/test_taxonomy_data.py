@@ -26,6 +26,7 @@ NEED_MORPHOLOGY = [
     "tinea_versicolor",
     "impetigo",
     "folliculitis",
+    "venous_lake",
     "verruca_vulgaris",
     "molluscum_contagiosum",
     "herpes_simplex",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -33,7 +34,7 @@ def taxonomy() -> Taxonomy:
 def draw() -> Callable[..., str]:
     """Draws a small image of noise: `draw(path, seed)`; other seeds give other images. Returns the path."""
 
-    def draw(path: Path, seed: int = 0, size: tuple[int, int] = (32, 24), **save: object) -> str:
+    def draw(path: Path, seed: int = 0, size: tuple[int, int] = (32, 24), **save: Any) -> str:
         path.parent.mkdir(parents=True, exist_ok=True)
         pixels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
         Image.fromarray(pixels).save(path, **save)

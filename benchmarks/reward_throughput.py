@@ -122,9 +122,9 @@ def rate(reward: Callable[..., Any], columns: dict[str, list[Any]], clock: Calla
 
 def spread(values: list[float]) -> dict[str, float]:
     return {
-        "median": round(statistics.median(values), 2),
-        "low": round(min(values), 2),
-        "high": round(max(values), 2),
+        "median": round(statistics.median(values), 3),
+        "low": round(min(values), 3),
+        "high": round(max(values), 3),
     }
 
 

@@ -64,11 +64,11 @@ def column(name: str, values: Sequence[_T] | None, default: _T, count: int) -> S
 def read_answers(
     taxonomy: Taxonomy,
     completions: Sequence[Completion],
-    options: Sequence[Sequence[str] | None] | None,
-    option_nodes: Sequence[Sequence[str] | None] | None,
-    finished: Sequence[bool | None] | None,
-    prefilled: Sequence[str | None] | None,
-    style: str,
+    options: Sequence[Sequence[str] | None] | None = None,
+    option_nodes: Sequence[Sequence[str] | None] | None = None,
+    finished: Sequence[bool | None] | None = None,
+    prefilled: Sequence[str | None] | None = None,
+    style: str = "report",
 ) -> list[Answer]:
     """One answer per completion.
 
@@ -106,7 +106,7 @@ def read_answers(
 def read_golds(
     count: int,
     gold_nodes: Sequence[Sequence[str] | None] | None,
-    gold_weights: Sequence[Sequence[float] | None] | None,
+    gold_weights: Sequence[Sequence[float] | None] | None = None,
 ) -> list[Gold]:
     """Weighted golds of each row; ``()`` where a row has none. Without weights, all golds of a row weigh the same.
 

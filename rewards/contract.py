@@ -64,6 +64,7 @@ def sample_rows(taxonomy: Taxonomy, count: int = 12, seed: int = 0, style: str =
         rows.append(
             {
                 "prompt": [{"role": "user", "content": "Which disease does the picture show?"}],
+                "images": [],
                 "id": f"sample-{index}",
                 "gold_nodes": [gold],
                 "gold_weights": [1.0],

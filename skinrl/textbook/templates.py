@@ -21,7 +21,7 @@ _ORDER = ("primary_lesion", "shape", "scale", "border", "colour", "number", "arr
 
 
 def make_trajectory(record: Record, question: Question, taxonomy: Taxonomy) -> Trajectory | None:
-    """The worked case of one record and one open question, or `None` where the record has no label with a node.
+    """The worked case of one record and one question, or `None` where the record has no label with a node.
 
     The differential names the diagnosis and the neighbour that the recorded findings (else the typical morphology)
     resemble most. Deterministic.
@@ -37,7 +37,7 @@ def make_trajectory(record: Record, question: Question, taxonomy: Taxonomy) -> T
         against = _contrast(record.concepts or typical, other)
         items.append(DifferentialItem(taxonomy.node(neighbour).name, evidence_against=against))
     report = DiagnosticReport(
-        diagnosis=taxonomy.node(node).name,
+        diagnosis=taxonomy.node(_answer(node, question, taxonomy)).name,
         malignancy=taxonomy.behaviour(node),
         findings=_findings(record.concepts),
         differential=tuple(items),
@@ -56,6 +56,12 @@ def make_trajectory(record: Record, question: Question, taxonomy: Taxonomy) -> T
         },
         checks=("findings_recorded",),
     )
+
+
+def _answer(node: str, question: Question, taxonomy: Taxonomy) -> str:
+    """The node to answer with: the gold itself, or the most specific option that is right where options are offered."""
+    right = [offered for offered in question.option_nodes if offered == node or taxonomy.is_ancestor(offered, node)]
+    return max(right, key=taxonomy.level, default=node)
 
 
 def closest_neighbour(taxonomy: Taxonomy, node: str, words: Mapping[str, Sequence[str]]) -> str | None:

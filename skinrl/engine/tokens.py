@@ -9,6 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+# vLLM clips a logit bias to [-100, 100]; exp(-100) is 0 beside 1 in float32
+ENGINE_BAN = -100.0
+
 # Names under which model configurations of the Qwen, LLaVA, InternVL, Gemma and Idefics families hold the ids
 _CONFIG_FIELDS = (
     "image_token_id",
@@ -49,6 +52,15 @@ def vision_token_ids(config: Any, tokenizer: Any) -> tuple[int, ...]:
         added = tokenizer.get_added_vocab()
         found |= {added.get(text) for text in _TOKEN_TEXTS}
     return tuple(sorted(token for token in found if isinstance(token, int) and token >= 0))
+
+
+def end_token_ids(generation_config: Any, tokenizer: Any) -> tuple[int, ...]:
+    """Ids that end a completion: the tokenizer's end token and those of the generation configuration (TRL's rule)."""
+    configured = getattr(generation_config, "eos_token_id", None)
+    ids = [configured] if isinstance(configured, int) else list(configured or ())
+    if tokenizer.eos_token_id is not None and tokenizer.eos_token_id not in ids:
+        ids.insert(0, tokenizer.eos_token_id)
+    return tuple(ids)
 
 
 def ended(token_ids: Sequence[int], eos_token_ids: Sequence[int]) -> bool:

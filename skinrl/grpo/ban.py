@@ -23,8 +23,6 @@ from skinrl.errors import InputError
 # Large enough that exp(BAN) is exactly 0 in every dtype, small enough for float16. Not -inf: the
 # entropy multiplies each probability by its logit, and 0 * inf is not a number.
 BAN = -1e4
-# vLLM clips a logit bias to [-100, 100]; exp(-100) is 0 beside 1 in float32
-ENGINE_BAN = -100.0
 
 
 def ban_bias(vocabulary: int, banned: Sequence[int], *, dtype: torch.dtype = torch.float32) -> torch.Tensor:

@@ -23,8 +23,8 @@ from skinrl.engine.environment import on_cpu
 from skinrl.engine.merged import can_merge, merged_parameters
 from skinrl.engine.prompts import check_lengths, check_same_prompts, collapse_prompt, engine_image_arguments
 from skinrl.engine.push import push_by_file, push_into, reset_server_caches
+from skinrl.engine.tokens import ENGINE_BAN
 from skinrl.errors import RunError
-from skinrl.grpo.ban import ENGINE_BAN
 from skinrl.grpo.config import SkinGRPOConfig
 
 _LOOPBACK = ("localhost", "127.0.0.1", "0.0.0.0", "::1")
@@ -50,6 +50,8 @@ def skinrl_generation(args: SkinGRPOConfig) -> Iterator[None]:
 
 class SkinVLLMGeneration(VLLMGeneration):
     """TRL's generation object, for vLLM in this process or on a server."""
+
+    generation_kwargs: dict[str, Any]
 
     def __init__(self, args: SkinGRPOConfig, **kwargs: Any) -> None:
         self.args = args

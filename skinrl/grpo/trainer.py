@@ -12,27 +12,23 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
+from trl import GRPOTrainer
 
-from skinrl.engine.environment import prepare_environment
-
-prepare_environment()  # before TRL's first import of vLLM
-
-from trl import GRPOTrainer  # noqa: E402
-
-from skinrl.engine.prompts import set_image_size  # noqa: E402
-from skinrl.engine.tokens import ended, vision_token_ids  # noqa: E402
-from skinrl.grpo.ban import install_ban, mark_available  # noqa: E402
-from skinrl.grpo.config import SkinGRPOConfig  # noqa: E402
-from skinrl.grpo.dropout import switch_off_dropout  # noqa: E402
-from skinrl.grpo.failed_batch import save_failed_batch  # noqa: E402
-from skinrl.grpo.gap import Gap, GapGuard, summarise, token_gaps  # noqa: E402
-from skinrl.grpo.sampling import recorded_generate, rollout_seed, seeded  # noqa: E402
-from skinrl.text_only import install_text_only  # noqa: E402
+from skinrl.checkpoint import CheckpointMixin
+from skinrl.engine.prompts import set_image_size
+from skinrl.engine.sampling import recorded_generate, rollout_seed, seeded
+from skinrl.engine.tokens import ended, vision_token_ids
+from skinrl.grpo.ban import install_ban, mark_available
+from skinrl.grpo.config import SkinGRPOConfig
+from skinrl.grpo.dropout import switch_off_dropout
+from skinrl.grpo.failed_batch import save_failed_batch
+from skinrl.grpo.gap import Gap, GapGuard, summarise, token_gaps
+from skinrl.text_only import install_text_only
 
 logger = logging.getLogger(__name__)
 
 
-class SkinGRPOTrainer(GRPOTrainer):
+class SkinGRPOTrainer(CheckpointMixin, GRPOTrainer):
     """``trl.GRPOTrainer``, with the settings of :class:`SkinGRPOConfig`.
 
     Rollouts come from vLLM in the same process (``vllm_mode="colocate"``), from a vLLM server
@@ -84,7 +80,8 @@ class SkinGRPOTrainer(GRPOTrainer):
             for model in models:
                 install_text_only(model)
             # TRL gathers the images for its log only on processes that have some: the others would hang
-            self.log_multimodal = self.log_multimodal and self.accelerator.num_processes == 1
+            if self.accelerator.num_processes > 1:
+                self.log_multimodal = False
         if args.ban_vision_tokens:
             self.banned_token_ids = vision_token_ids(self.model.config, self._tokenizer)
             for model in models:

@@ -1,4 +1,4 @@
-"""Rollouts with transformers' ``generate``: log-probs of the sampled tokens, and repeatable seeds."""
+"""Sampling with transformers' ``generate``: log-probs of the sampled tokens, and repeatable seeds."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def recorded_generate(model: nn.Module, temperature: float) -> Iterator[Recorded
         record.logps = recorder.finish(sequences)
         return sequences
 
-    model.generate = generate  # type: ignore[method-assign, assignment]
+    model.generate = generate
     try:
         yield record
     finally:

@@ -1,0 +1,146 @@
+"""Generation with vLLM in this process, on GPU or CPU."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from transformers import AutoConfig, GenerationConfig
+
+from skinrl.engine.base import Completion, Request, Sampling
+from skinrl.engine.chat import encode, load_processor, tokenizer_of
+from skinrl.engine.environment import on_cpu, prepare_environment
+from skinrl.engine.prompts import (
+    check_lengths,
+    check_same_prompts,
+    collapse_prompt,
+    engine_image_arguments,
+    set_image_size,
+)
+from skinrl.engine.push import push_into
+from skinrl.engine.sampling import seeded
+from skinrl.engine.tokens import ENGINE_BAN, end_token_ids, ended, vision_token_ids
+from skinrl.errors import RunError
+
+
+class VLLMEngine:
+    """See :func:`skinrl.engine.base.open_generator` for the arguments."""
+
+    def __init__(
+        self,
+        model_path: str,
+        *,
+        dtype: str = "auto",
+        min_pixels: int | None = None,
+        max_pixels: int | None = None,
+        max_model_len: int | None = None,
+        adapter: str | None = None,
+        gpu_memory_utilization: float = 0.5,
+        max_batch: int = 64,
+    ) -> None:
+        prepare_environment(model_path=model_path)
+        from vllm import LLM
+
+        self.processor = load_processor(model_path)
+        self._tokenizer = tokenizer_of(self.processor)
+        config = AutoConfig.from_pretrained(model_path)
+        self._banned = vision_token_ids(config, self._tokenizer)
+        self._ends = end_token_ids(_generation_config(model_path), self._tokenizer)
+        arguments: dict[str, Any] = {}
+        image_processor = getattr(self.processor, "image_processor", None)
+        if image_processor is not None:
+            set_image_size(image_processor, min_pixels, max_pixels)
+            arguments["mm_processor_kwargs"] = engine_image_arguments(image_processor) or None
+            arguments["limit_mm_per_prompt"] = {"video": 0}
+        if on_cpu():
+            # compiling costs more than it saves for a model that fits a CPU
+            arguments["enforce_eager"] = True
+        else:
+            arguments["gpu_memory_utilization"] = gpu_memory_utilization
+        self._llm = LLM(
+            model=model_path,
+            dtype=dtype,
+            max_model_len=max_model_len,
+            max_num_seqs=max_batch,
+            logprobs_mode="processed_logprobs",
+            seed=0,
+            **arguments,
+        )
+        self._limit = self._llm.llm_engine.model_config.max_model_len
+        if adapter is not None:
+            self.load(model_path, adapter=adapter)
+
+    def load(self, model_path: str, *, adapter: str | None = None) -> None:
+        """Put the weights of another checkpoint of the same architecture into the open engine.
+
+        The checkpoint is read on the CPU and pushed as GRPO pushes its policy; an adapter is merged first.
+        """
+        from skinrl.engine.transformers_engine import load_model
+
+        dtype = str(self._llm.llm_engine.model_config.dtype).removeprefix("torch.")
+        model = load_model(model_path, dtype=dtype, adapter=adapter, device="cpu")
+        push_into(self._llm, _named(model))
+
+    def close(self) -> None:
+        """Free the engine's memory."""
+        from vllm.distributed import cleanup_dist_env_and_memory
+
+        core = self._llm.llm_engine.engine_core
+        del self._llm
+        core.shutdown()
+        gc.collect()
+        cleanup_dist_env_and_memory()
+
+    def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[list[Completion]]:
+        """``sampling.n`` completions for each request, in order."""
+        if not requests:
+            return []
+        from vllm import SamplingParams
+
+        prompts: list[list[int]] = []
+        for request in requests:  # one at a time: the image tensors are thrown away
+            prompts += encode(self.processor, [request])["input_ids"]
+        check_lengths([len(ids) for ids in prompts], sampling.max_tokens, self._limit, "the engine (max_model_len)")
+        settings = SamplingParams(
+            max_tokens=sampling.max_tokens,
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            n=sampling.n,
+            logprobs=0,
+            stop_token_ids=list(self._ends),
+            logit_bias=dict.fromkeys(self._banned, ENGINE_BAN) or None,
+        )
+        inputs = [self._input(ids, request) for ids, request in zip(prompts, requests, strict=True)]
+        with nullcontext() if sampling.seed is None else seeded(sampling.seed):
+            outputs = self._llm.generate(inputs, sampling_params=settings, use_tqdm=False)
+        check_same_prompts(prompts, [output.prompt_token_ids for output in outputs])
+        return [[self._completion(completion) for completion in output.outputs] for output in outputs]
+
+    def _input(self, prompt: list[int], request: Request) -> dict[str, Any]:
+        if not request.images:
+            return {"prompt_token_ids": prompt}
+        collapsed = collapse_prompt(prompt, self.processor.image_token_id, len(request.images))
+        return {"prompt_token_ids": collapsed, "multi_modal_data": {"image": list(request.images)}}
+
+    def _completion(self, output: Any) -> Completion:
+        token_ids = tuple(output.token_ids)
+        if output.logprobs is None:
+            raise RunError("vLLM returned no log-probs.")
+        logps = tuple(entry[token].logprob for token, entry in zip(token_ids, output.logprobs, strict=True))
+        text = self._tokenizer.decode(token_ids, skip_special_tokens=True)
+        return Completion(text, token_ids, logps, ended(token_ids, self._ends))
+
+
+def _named(model: torch.nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
+    for name, parameter in model.named_parameters():
+        yield name, parameter.data
+
+
+def _generation_config(model_path: str) -> GenerationConfig | None:
+    try:
+        return GenerationConfig.from_pretrained(model_path)
+    except OSError:  # the checkpoint has none
+        return None

@@ -1,4 +1,4 @@
-"""Check the types of every folder of ours: skinrl, rewards and taxonomy as they are installed, tests, tools, benchmarks.
+"""Check the types of every folder of ours: skinrl, rewards and taxonomy as installed, tests, tools, benchmarks.
 
     python tools/check_types.py
 

@@ -159,7 +159,7 @@ def score_rows(rows: Iterable[Mapping[str, Any]], rewards: Sequence[Reward]) -> 
     keys = sorted({key for row in rows for key in row} - {"completion", "completions"})
     columns = {key: [row.get(key) for row in rows] for key in keys}
     completions = [row["completion"] for row in rows]
-    columns["prompts"] = columns.pop("prompt", None) or columns.get("prompts") or [None] * len(rows)
+    columns.setdefault("prompts", columns.pop("prompt", [None] * len(rows)))
     scored: list[dict[str, float | None]] = [{} for _ in rows]
     for name, reward in zip(names, rewards, strict=True):
         values = reward(completions=completions, **columns) if rows else []

@@ -102,14 +102,14 @@ def check_reward(
     Returns:
         One finding per check; if the reward cannot be called at all, what could be said until then.
     """
-    style = style or getattr(reward, "style", "report")
-    rows = list(sample_rows(taxonomy, style=style) if rows is None else rows)
+    form = style or str(getattr(reward, "style", "report"))
+    rows = list(sample_rows(taxonomy, style=form) if rows is None else rows)
     findings = [_check_name(reward), _check_pickle(reward)]
     signature = _check_signature(reward, rows)
     findings.append(signature)
     if signature.status == "fail":
         return findings
-    probes = [(row, text) for row in rows for text in _answers(taxonomy, row, style)]
+    probes = [(row, text) for row in rows for text in _answers(taxonomy, row, form)]
     try:
         scores = _call(reward, probes)
     except Exception as error:  # noqa: BLE001 - whatever a user's reward raises is the finding

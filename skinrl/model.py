@@ -29,7 +29,7 @@ _ADAPTER_CONFIG = "adapter_config.json"
 # Paths of the modules of each part, for PEFT's match of whole names
 _PREFIXES = {
     "vision": r".*visual\.(?!\w*merger)(?:.*\.)?",
-    "merger": r".*visual\.\w*merger\w*\.(?:.*\.)?",
+    "merger": r".*visual\.(?=\w*merger)(?:.*\.)?",
     "language": r"(?!.*visual\.)(?:.*\.)?",
 }
 
@@ -224,13 +224,14 @@ def _lora_targets(model: nn.Module, targets: str | Iterable[str], freeze: list[s
     found: dict[str, set[str]] = {}
     for name, module in model.named_modules():
         part = part_of_parameter(f"{name}.weight")
-        last = name.rpartition(".")[2]
         if isinstance(module, nn.Linear) and part in FREEZABLE and part not in freeze:
-            # In a Sequential the name is a number: keep its parent to tell it from other numbers
-            label = ".".join(name.split(".")[-2:]) if last.isdigit() else last
+            # With the parent's name: in the tower, attn.proj is linear and patch_embed.proj is not
+            label = ".".join(name.split(".")[-2:])
+            last = name.rpartition(".")[2]
             if wanted is None or label in wanted or last in wanted:
                 found.setdefault(part, set()).add(label)
-    unmatched = sorted((wanted or set()) - {label for labels in found.values() for label in labels})
+    used = {name for labels in found.values() for label in labels for name in (label, label.rpartition(".")[2])}
+    unmatched = sorted((wanted or set()) - used)
     if unmatched or not found:
         trained = [part for part in FREEZABLE if part not in freeze]
         raise InputError(

@@ -330,7 +330,7 @@ def _warm_up(
 
 
 def _attribute_images(records: Sequence[Record]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Pixels (N, 3, H, W) as bytes, and for each attribute the number of its recorded word (N, attributes); -1: none."""
+    """Pixels (N, 3, H, W) as bytes, and the number of each recorded word (N, attributes), -1 where none is."""
     import numpy as np
     import torch
 

@@ -74,7 +74,9 @@ def score(
     from skinrl.rewards import score_rows
 
     experiment = open_experiment(recipe, overrides)
+    offered = _offered(completions.with_name("cases.jsonl"))
     rows = [_with_gold(row, completions) for row in files.read_jsonl(completions)]
+    rows = [offered.get(row.get("id"), {}) | row for row in rows]
     if not rows:
         raise InputError(f"{completions}: holds no rows; expected one JSON object a line")
     named = _rewards_of(experiment)
@@ -96,6 +98,15 @@ def _rewards_of(experiment: Any) -> list[tuple[str, Callable[..., list[float | N
         raise InputError(f"{experiment.file}: names no rewards; add entries under `rewards`")
     names = [entry.fn or entry.factory or "" for entry in experiment.recipe.rewards]
     return list(zip(names, functions, strict=True))
+
+
+def _offered(cases: Path) -> dict[Any, dict[str, Any]]:
+    """What was offered in each case, from the ``cases.jsonl`` that an evaluation leaves beside its predictions."""
+    from skinrl import files
+
+    keys = ("options", "option_nodes", "prefilled")
+    rows = files.read_jsonl(cases) if cases.is_file() else []
+    return {row["id"]: {key: row[key] for key in keys} for row in rows}
 
 
 def _with_gold(row: Any, file: Path) -> dict[str, Any]:

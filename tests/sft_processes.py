@@ -1,4 +1,4 @@
-"""Run by torchrun: what two processes make of rows with and without images. Arguments: MODEL OUT zero3|ddp."""
+"""Run on two processes: what they make of rows with and without images. Arguments: MODEL OUT zero3|ddp."""
 
 from __future__ import annotations
 
@@ -19,20 +19,6 @@ faulthandler.dump_traceback_later(150, exit=True)  # a hang is a failure, with a
 torch.set_num_threads(1)
 MODEL, OUT, KIND = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
 RANK = int(os.environ["RANK"])
-ZERO3 = {
-    "bf16": {"enabled": False},
-    "zero_optimization": {
-        "stage": 3,
-        "overlap_comm": False,
-        "stage3_param_persistence_threshold": 0,  # at its default every tensor of a tiny model stays whole
-        "stage3_gather_16bit_weights_on_model_save": True,
-    },
-    "train_micro_batch_size_per_gpu": "auto",
-    "gradient_accumulation_steps": "auto",
-    "gradient_clipping": "auto",
-    "zero_allow_untested_optimizer": True,
-    "zero_force_ds_cpu_optimizer": False,
-}
 
 
 class SignalOneProcess(TrainerCallback):
@@ -42,8 +28,11 @@ class SignalOneProcess(TrainerCallback):
 
 
 def trainer(name: str, rows: list[dict[str, Any]], **settings: Any) -> Any:
-    engine = {"deepspeed": ZERO3} if KIND == "zero3" else {"ddp_backend": "gloo"}
-    return sft_trainer(MODEL, OUT / name, rows=rows, **engine, **settings)
+    made = sft_trainer(MODEL, OUT / name, rows=rows, ddp_backend="gloo", **settings)
+    assert made.is_deepspeed_enabled == (KIND == "zero3")
+    # Partitioned as they were read: no process holds a whole weight
+    assert all(hasattr(weight, "ds_id") == (KIND == "zero3") for weight in made.model.parameters())
+    return made
 
 
 for case, rows in GRADIENT_CASES.items():

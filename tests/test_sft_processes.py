@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -32,11 +33,17 @@ def two_processes(request: pytest.FixtureRequest, model: Path, tmp_path_factory:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", f"--master_port={port}"]
-    command += [str(HERE / "sft_processes.py"), str(model), str(out), request.param]
+    if request.param == "zero3":  # the configuration that ships with the project
+        starter = ["accelerate.commands.launch", "--config_file=launch/zero3_2cpu.yaml", f"--main_process_port={port}"]
+    else:
+        starter = ["torch.distributed.run", "--nproc_per_node=2", f"--master_port={port}"]
+    script = [str(HERE / "sft_processes.py"), str(model), str(out), request.param]
+    command = [sys.executable, "-m", *starter, *script]
     environment = os.environ | {"DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     with (out / "log").open("w") as log:
-        job = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
+        job = subprocess.Popen(
+            command, cwd=HERE.parent, env=environment, stdout=log, stderr=log, start_new_session=True
+        )
         try:
             code = job.wait(timeout=200)
         finally:
@@ -94,3 +101,22 @@ def test_signal_to_one_process_stops_both_with_a_complete_checkpoint(two_process
     assert "rank 1: stopped by SIGTERM after step 2" in log
     assert "rank 0: stopped by a signal to another process after step 2" in log
     verify_checkpoint(two_processes / "stopped" / "checkpoint-2")
+
+
+@pytest.mark.parametrize(
+    ("name", "processes", "machines"),
+    [("1gpu", 1, 1), ("2gpu", 2, 1), ("4gpu", 4, 1), ("8gpu", 8, 1), ("nodes", 16, 2), ("2cpu", 2, 1)],
+)
+def test_every_launch_configuration_is_zero3_as_its_name_says(name: str, processes: int, machines: int) -> None:
+    from accelerate.commands.config import load_config_from_file
+
+    config = load_config_from_file(str(HERE.parent / "launch" / f"zero3_{name}.yaml"))
+    assert config.distributed_type == "DEEPSPEED"
+    assert (config.num_processes, config.num_machines) == (processes, machines)
+    engine = config.deepspeed_config
+    assert engine["zero3_init_flag"] is True
+    if name == "2cpu":
+        engine = json.loads((HERE.parent / engine["deepspeed_config_file"]).read_text())["zero_optimization"]
+        assert (engine["stage"], engine["stage3_param_persistence_threshold"]) == (3, 0)
+    else:
+        assert (engine["zero_stage"], engine["zero3_save_16bit_model"]) == (3, True)

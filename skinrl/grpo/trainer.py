@@ -50,6 +50,9 @@ class SkinGRPOTrainer(CheckpointMixin, GRPOTrainer):
             processor = kwargs["processing_class"] = _load_processor(model, args)
         if hasattr(processor, "image_processor"):
             set_image_size(processor.image_processor, args.min_pixels, args.max_pixels)
+        # TRL pads prompts on the left, and takes the token types of the image from the processor, as that pads them.
+        # Qwen2.5-VL's pads on the right: in a batch of unequal prompts the image's positions would be off, silently.
+        getattr(processor, "tokenizer", processor).padding_side = "left"
         self.banned_token_ids: tuple[int, ...] = ()
         self._gap_guard: GapGuard | None = None
         self._gaps: list[torch.Tensor] = []

@@ -1,0 +1,176 @@
+"""The small programs behind make's targets: measuring, soaking, the GPU smoke test, the type check's layout."""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+TOOLS = REPOSITORY / "tools"
+sys.path.insert(0, str(TOOLS))
+
+import check_types  # noqa: E402  # scripts, not a package
+import gpu_smoke  # noqa: E402
+import soak  # noqa: E402
+
+HOLD = "import sys, time; block = bytearray({} << 20); block[::4096] = b'1' * len(block[::4096]); time.sleep({})"
+
+
+def measured(*command: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+    program = [sys.executable, str(TOOLS / "measure.py"), "--", *command]
+    return subprocess.run(program, capture_output=True, text=True, timeout=timeout, check=False)
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="no /proc on this system")
+def test_memory_is_summed_over_a_command_and_its_children() -> None:
+    child = HOLD.format(150, 6)
+    parent = f"import subprocess, sys; p = subprocess.Popen([sys.executable, '-c', {child!r}]); {HOLD.format(100, 4)}"
+    done = measured(sys.executable, "-c", f"{parent}; p.wait()")
+    found = re.search(r"took 0 min \d+ s, peak memory ([\d.]+) GiB", done.stderr)
+    assert found, done.stderr
+    assert 0.2 <= float(found.group(1)) <= 0.5  # 250 MiB and two interpreters
+
+
+def test_the_exit_code_is_the_commands_own() -> None:
+    assert measured("sh", "-c", "exit 7").returncode == 7
+    assert measured("sh", "-c", "kill -KILL $$").returncode == 128 + 9
+
+
+def test_a_sigterm_reaches_the_command_so_that_it_can_save(tmp_path: Path) -> None:
+    saved = tmp_path / "saved"
+    ready = tmp_path / "ready"
+    command = f"trap 'touch {saved}; exit 3' TERM; touch {ready}; while :; do sleep 0.1; done"
+    with subprocess.Popen([sys.executable, str(TOOLS / "measure.py"), "--", "bash", "-c", command]) as process:
+        end = time.monotonic() + 30
+        while not ready.exists() and time.monotonic() < end:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=30) == 3
+    assert saved.exists()
+
+
+def half(first: int, last: int, early: int, late: int) -> soak.Half:
+    return soak.Half(first, last, (0, 0, early, early, late, late, late, late, late, late))
+
+
+def test_a_soak_finds_growth_lost_steps_and_standstill() -> None:
+    gib = 2**30
+    assert soak.faults(half(1, 50, gib, gib), half(51, 90, gib, gib)) == []
+    (growth,) = soak.faults(half(1, 50, gib, 2 * gib), half(51, 90, gib, gib))
+    assert growth == "memory grew in the first half: 1.00 to 2.00 GiB"
+    (lost,) = soak.faults(half(1, 50, gib, gib), half(41, 90, gib, gib))
+    assert lost == "the first half ended at step 50, the second began at step 41"
+    assert "the second half made no step" in soak.faults(half(1, 50, gib, gib), half(0, 0, gib, gib))
+
+
+def smoke_rows(gap: float, count: int) -> list[dict[str, Any]]:
+    names = ("mean", "p99", "max")
+    rows = [
+        {"step": step, "reward": 0.5, **{f"rollout/logp_gap_{name}": gap for name in names}} for step in range(count)
+    ]
+    return [*rows, {"step": count, "train_runtime": 1.0}]
+
+
+def test_the_smoke_test_fails_on_a_gap_or_a_missing_step(capsys: pytest.CaptureFixture[str]) -> None:
+    assert gpu_smoke.report(smoke_rows(0.01, gpu_smoke.STEPS), limit=0.03)
+    assert not gpu_smoke.report(smoke_rows(0.04, gpu_smoke.STEPS), limit=0.03)
+    assert not gpu_smoke.report(smoke_rows(0.01, gpu_smoke.STEPS - 1), limit=0.03)
+    assert not gpu_smoke.report(smoke_rows(math.nan, gpu_smoke.STEPS), limit=0.03)
+    assert "5 of 5 steps, mean gap limit 0.03: passed" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("shape", ["7b", "tiny"])
+def test_the_smoke_tests_recipe_is_a_valid_one(shape: str, tmp_path: Path) -> None:
+    import yaml
+
+    from skinrl.doctor import training
+    from skinrl.grpo.config import SkinGRPOConfig
+    from skinrl.plugins import check_reward_signature, resolve
+    from skinrl.recipe import load_recipe, training_arguments
+
+    file = tmp_path / "recipe.yaml"
+    file.write_text(yaml.safe_dump(gpu_smoke.recipe(shape)))
+    recipe = load_recipe(file)
+    assert training_arguments(recipe, "grpo", SkinGRPOConfig, file)["max_steps"] == gpu_smoke.STEPS
+    assert training.check_group_batches(recipe.grpo, 1).status == "ok"
+    check_reward_signature(resolve(recipe.rewards[0].fn or ""), "any_reward")
+
+
+def test_the_7b_shape_has_the_published_number_of_parameters() -> None:
+    """8,292,166,656: what Qwen2.5-VL-7B-Instruct's own checkpoint holds."""
+    import torch
+    from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
+
+    config = Qwen2_5_VLConfig(
+        text_config={**gpu_smoke.TEXT["7b"], "tie_word_embeddings": False},
+        vision_config={**gpu_smoke.VISION["7b"], "patch_size": 14, "spatial_merge_size": 2, "temporal_patch_size": 2},
+        tie_word_embeddings=False,
+    )
+    with torch.device("meta"):
+        model = Qwen2_5_VLForConditionalGeneration(config)
+    assert sum(parameter.numel() for parameter in model.parameters()) == 8_292_166_656
+
+
+def test_every_id_of_a_widened_tokenizer_can_be_decoded_and_text_is_encoded_as_before() -> None:
+    from skinrl.phantom.model import make_tokenizer
+
+    narrow = make_tokenizer(["melanoma", "psoriasis vulgaris"] * 20, 300)
+    wide = gpu_smoke.widen(narrow, 500)
+    assert len(wide) == 500
+    text = "<|im_start|>melanoma\n<answer>\nDiagnosis: psoriasis<|im_end|>"
+    assert wide.encode(text) == narrow.encode(text)
+    assert wide.decode(narrow.encode("melanoma, or psoriasis")) == "melanoma, or psoriasis"
+    assert all(isinstance(wide.decode([number]), str) for number in range(500))
+
+
+def test_the_type_check_sees_the_packages_where_a_wheel_has_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(check_types, "LAYOUT", tmp_path / "types")
+    folders = {"skinrl": "skinrl", "skinrl.rewards": "rewards", "skinrl.taxonomy": "taxonomy"}
+    check_types.lay_out(["skinrl", "skinrl.data", "skinrl.rewards"], folders)
+    for linked, source in (("skinrl/errors.py", "skinrl"), ("skinrl/rewards/__init__.py", "rewards")):
+        file = tmp_path / "types" / linked
+        assert os.path.realpath(file) == str(REPOSITORY / source / file.name)
+    assert (tmp_path / "types" / "skinrl" / "data" / "record.py").exists()
+    assert not (tmp_path / "types" / "skinrl" / "taxonomy").exists()
+
+
+def test_make_help_lists_every_target_that_says_what_it_does() -> None:
+    done = subprocess.run(
+        ["make", "-C", str(REPOSITORY), "help"], capture_output=True, text=True, timeout=60, check=True
+    )
+    listed = set(re.findall(r"^  make ([a-z-]+) ", done.stdout, re.MULTILINE))
+    wanted = {"demo", "test", "sft", "grpo", "eval", "bench", "soak", "gpu-smoke", "lint", "types", "system-packages"}
+    assert wanted | {"clean", "help"} <= listed
+
+
+def test_an_unknown_launch_says_which_there_are() -> None:
+    command = ["make", "-C", str(REPOSITORY), "launch", "LAUNCH=77"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode != 0
+    assert "LAUNCH=77: no launch/zero3_77gpu.yaml; there are: 1" in done.stderr
+
+
+def test_the_tools_are_scripts_that_show_help() -> None:
+    assert importlib.util.find_spec("skinrl.tools") is None
+    for name in ("gpu_smoke", "soak", "setup_env", "lock_requirements"):
+        done = subprocess.run(
+            [sys.executable, str(TOOLS / f"{name}.py"), "--help"],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        assert "usage:" in done.stdout

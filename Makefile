@@ -3,6 +3,7 @@
 RECIPE    ?= recipes/phantom.yaml
 DATA      ?=
 LAUNCH    ?= 1
+LAUNCH_ARGS ?=
 RUN       ?= default
 OVERRIDES ?=
 VENV      ?= .venv
@@ -22,7 +23,7 @@ FIND_PYTHON = for python in $(PYTHON) python3.11 python3.12 python3.13 python3; 
 EXPERIMENT = $(RECIPE) $(OVERRIDES) $(if $(DATA),--data $(DATA)) --run $(RUN)
 # LAUNCH: 1 process, N GPUs of this machine, or the path of an accelerate configuration (several nodes).
 CONFIG = $(if $(wildcard $(LAUNCH)),$(LAUNCH),launch/zero3_$(LAUNCH)gpu.yaml)
-START = $(if $(filter 1,$(LAUNCH)),$(SKINRL),$(PYTHON) -m accelerate.commands.launch --config_file $(CONFIG) -m skinrl.cli)
+START = $(if $(filter 1,$(LAUNCH)),$(SKINRL),$(PYTHON) -m accelerate.commands.launch --config_file $(CONFIG) $(LAUNCH_ARGS) -m skinrl.cli)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo sft grpo eval doctor test lint types bench soak gpu-smoke wheel lock system-packages clean launch
@@ -33,7 +34,7 @@ help:  ## this list
 	@echo "Variables (the default in brackets):"
 	@echo "  RECIPE=FILE       the experiment [$(RECIPE)]        DATA=DIR   replaces the data path of the recipe"
 	@echo "  RUN=NAME          the same name resumes the run [default]   OVERRIDES='grpo.learning_rate=1e-6 seed=2'"
-	@echo "  LAUNCH=1|N|FILE   one process, N GPUs, or an accelerate configuration [1]"
+	@echo "  LAUNCH=1|N|FILE   one process, N GPUs, or an accelerate configuration [1]; LAUNCH_ARGS='--machine_rank 1'"
 	@echo "  VENV=DIR          an environment of your own: only what is missing is added to it [.venv]"
 	@echo "  DEVICE=cpu|gpu    [gpu where nvidia-smi sees one]     TESTS=tests/test_report.py   what make test runs [tests]"
 	@echo; echo "Examples:"

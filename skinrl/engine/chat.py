@@ -42,6 +42,8 @@ def conversation(processor: Any, request: Request) -> list[dict[str, Any]]:
 
 def encode(processor: Any, requests: Sequence[Request], **options: Any) -> Any:
     """``apply_chat_template`` over ``requests``: token ids (image tokens expanded) and image tensors."""
+    if options and hasattr(processor, "image_processor"):
+        options = {"processor_kwargs": options}
     return processor.apply_chat_template(
         [conversation(processor, request) for request in requests],
         add_generation_prompt=True,

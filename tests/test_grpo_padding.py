@@ -11,7 +11,12 @@ from tiny_model import build_tiny_vlm, distinct_tokens_reward, random_image
 
 def rows_of_unequal_length() -> list[dict[str, Any]]:
     """Text before the image would hide the fault: the questions differ by a few tokens after it."""
-    questions = ["Diagnose.", "Diagnose this lesion.", "Diagnose this lesion, brown, scaly, with a border.", "Melanoma?"]
+    questions = [
+        "Diagnose.",
+        "Diagnose this lesion.",
+        "Diagnose this lesion, brown, scaly, with a border.",
+        "Melanoma?",
+    ]
     return [
         {"prompt": [{"role": "user", "content": question}], "images": [random_image(number)], "label": "x"}
         for number, question in enumerate(questions)

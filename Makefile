@@ -73,7 +73,7 @@ types: setup  ## mypy, on the packages as a wheel would lay them out
 
 bench: setup  ## every benchmark -> runs/bench/*.json
 	@mkdir -p runs/bench
-	@set -e; for file in benchmarks/*.py; do echo "$$file"; \
+	@set -e; for file in $(filter-out benchmarks/gpu_smoke.py,$(wildcard benchmarks/*.py)); do echo "$$file"; \
 	$(PYTHON) "$$file" --json "runs/bench/$$(basename "$$file" .py).json"; done
 
 soak: setup  ## GRPO of RECIPE for SOAK_MINUTES (60), interrupted and resumed: memory must not grow

@@ -18,7 +18,13 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 LAYOUT = ROOT / "build" / "types"
-BESIDE = ("tests", "tools", "benchmarks")  # not installed; they import what is
+BESIDE = ("tools", "benchmarks")  # not installed; they import what is
+
+# In a test, a None where a value should be is found by running it; what stays checked is how our functions are called.
+FORGIVEN_IN_TESTS = (
+    "attr-defined", "dict-item", "index", "list-item", "misc", "operator", "truthy-function", "type-var", "union-attr",
+    "unused-ignore", "var-annotated",
+)  # fmt: skip
 
 
 def lay_out(packages: list[str], folders: dict[str, str]) -> None:
@@ -33,15 +39,22 @@ def lay_out(packages: list[str], folders: dict[str, str]) -> None:
             (target / file.name).symlink_to(file)
 
 
+def check(files: list[Path], cache: str, *options: str) -> int:
+    """Run mypy on the files, which find each other and the packages; return its exit code."""
+    search = ":".join(str(folder) for folder in (LAYOUT, ROOT / "tests", ROOT / "tools"))
+    command = [sys.executable, "-m", "mypy", "--config-file", "pyproject.toml", "--cache-dir", f".mypy_cache/{cache}"]
+    environment = {**os.environ, "MYPYPATH": search}
+    return subprocess.run([*command, *options, *map(str, files)], env=environment, cwd=ROOT, check=False).returncode
+
+
 def main() -> int:
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
     lay_out(settings["packages"], settings["package-dir"])
-    beside = [str(file) for name in BESIDE for file in sorted((ROOT / name).glob("*.py"))]
-    environment = {**os.environ, "MYPYPATH": f"{LAYOUT}:{ROOT / 'tests'}"}
-    command = [sys.executable, "-m", "mypy", "--config-file", str(ROOT / "pyproject.toml")]
-    return subprocess.run(
-        [*command, str(LAYOUT / "skinrl"), *beside], env=environment, cwd=ROOT, check=False
-    ).returncode
+    beside = [file for name in BESIDE for file in sorted((ROOT / name).glob("*.py"))]
+    ours = check([LAYOUT / "skinrl", *beside], "ours", "--no-implicit-reexport")
+    forgiven = [f"--disable-error-code={code}" for code in FORGIVEN_IN_TESTS]
+    tests = check(sorted((ROOT / "tests").glob("*.py")), "tests", *forgiven)
+    return max(ours, tests)
 
 
 if __name__ == "__main__":

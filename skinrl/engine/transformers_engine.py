@@ -79,7 +79,8 @@ class TransformersEngine:
         # Written out in full: a checkpoint's own defaults (top_k, repetition penalty) are another policy.
         return GenerationConfig(
             max_new_tokens=sampling.max_tokens,
-            num_return_sequences=sampling.n,
+            # greedy decoding would draw n equal completions
+            num_return_sequences=1 if greedy else sampling.n,
             do_sample=not greedy,
             temperature=None if greedy else sampling.temperature,
             top_p=None if greedy else sampling.top_p,
@@ -99,16 +100,13 @@ class TransformersEngine:
         lengths = inputs["attention_mask"].sum(-1).tolist()
         check_lengths(lengths, sampling.max_tokens, self._limit, "the model (max_position_embeddings)")
         recorder = SampledLogProbs(sampling.temperature or 1.0)
-        # greedy decoding draws n equal completions
-        copies = sampling.n if sampling.temperature == 0 else 1
-        config.num_return_sequences = 1 if copies > 1 else sampling.n
         with torch.no_grad():
             sequences = self._model.generate(**inputs, generation_config=config, logits_processor=[recorder])
         logps = recorder.finish(sequences).tolist()
         rows = sequences[:, inputs["input_ids"].shape[1] :].tolist()
         done = [self._completion(row, values) for row, values in zip(rows, logps, strict=True)]
-        if copies > 1:
-            return [[completion] * copies for completion in done]
+        if sampling.temperature == 0:
+            return [[completion] * sampling.n for completion in done]
         return [done[i : i + sampling.n] for i in range(0, len(done), sampling.n)]
 
     def _completion(self, token_ids: list[int], logps: list[float]) -> Completion:

@@ -92,9 +92,9 @@ class TinyShape:
 class WarmUp:
     """How the vision tower is taught the recorded attributes of the textbook images."""
 
-    steps: int = 500
+    steps: int = 700
     batch: int = 32
-    learning_rate: float = 2e-3
+    learning_rate: float = 2.5e-3
 
 
 def build(
@@ -102,7 +102,7 @@ def build(
     *,
     taxonomy: Taxonomy,
     seed: int = 0,
-    textbook_count: int = 900,
+    textbook_count: int = 1200,
     size: int = 84,
     shape: Mapping[str, int] | None = None,
     warm_up: Mapping[str, float] | None = None,

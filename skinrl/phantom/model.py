@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedTokenizerFast, Qwen2_5_VLForConditionalGeneration, Qwen2_5_VLProcessor
 
-_Settings = TypeVar("_Settings")
-
 SPECIAL_TOKENS = (
     "<|endoftext|>",
     "<|im_start|>",
@@ -95,6 +93,9 @@ class WarmUp:
     steps: int = 700
     batch: int = 32
     learning_rate: float = 2.5e-3
+
+
+_Settings = TypeVar("_Settings", TinyShape, WarmUp)
 
 
 def build(

@@ -59,7 +59,7 @@ def make_trajectory(record: Record, question: Question, taxonomy: Taxonomy) -> T
 
 
 def _answer(node: str, question: Question, taxonomy: Taxonomy) -> str:
-    """The node to answer with: the gold itself, or the most specific option that is right where options are offered."""
+    """The gold itself; where options are offered, the most specific of them that is right."""
     right = [offered for offered in question.option_nodes if offered == node or taxonomy.is_ancestor(offered, node)]
     return max(right, key=taxonomy.level, default=node)
 

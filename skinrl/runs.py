@@ -2,6 +2,7 @@
 
     recipe.resolved.yaml   the recipe with every default and override written out
     environment.json       versions, commit, checksums of taxonomy and data
+    inputs.json            which earlier stages this one builds on
     metrics.jsonl          one row per logged step
     sessions.jsonl         when the stage worked and for how many seconds, one row per start
     final/                 what the stage hands on
@@ -104,6 +105,8 @@ class RunDirectory:
     def prepare(self, resolved: Mapping[str, Any], force: bool = False) -> State:
         """Make the folder and settle whether this is a new stage, one to go on with, or one that is done.
 
+        A stage that left nothing but its settings (its input was wrong, and has been mended since) is new.
+
         Args:
             resolved: the resolved recipe, as plain values.
             force: accept a changed recipe: the earlier one is kept as ``recipe.before.yaml``, and a stage
@@ -112,7 +115,10 @@ class RunDirectory:
         Raises:
             RecipeError: the folder belongs to another recipe; the message holds the difference.
         """
-        if not self.recipe_file.is_file():
+        if not self.recipe_file.is_file() or not self._has_work:
+            if not self._has_work:
+                for settings in (self.environment_file, self._inputs_file):
+                    settings.unlink(missing_ok=True)
             files.write_yaml(self.recipe_file, resolved)
             return "complete" if self.is_complete else "new"
         before, _ = read_yaml(self.recipe_file, error=RecipeError)
@@ -124,6 +130,42 @@ class RunDirectory:
             files.write_yaml(self.recipe_file, resolved)
             self._complete_file.unlink(missing_ok=True)
         return "complete" if self.is_complete else "resume"
+
+    @property
+    def _has_work(self) -> bool:
+        """Whether the folder holds anything that work has left: a metric, a checkpoint, a completion."""
+        settings = {self.recipe_file, self.environment_file, self._inputs_file}
+        return self.path.is_dir() and any(file not in settings for file in self.path.iterdir())
+
+    def settle_inputs(self, inputs: Mapping[str, str]) -> None:
+        """Note which earlier stages this one builds on, or refuse where they are others than it began with.
+
+        Args:
+            inputs: name of an earlier stage -> `stamp` of what it handed on; unfinished ones are left out.
+
+        Raises:
+            RecipeError: an earlier stage was worked anew since.
+        """
+        changed = self.changed_inputs(inputs)
+        if changed:
+            raise RecipeError(
+                f"{self.path} builds on an earlier {' and '.join(changed)}, made anew since. Remove this folder to "
+                "work it anew too, or give the new one a run of its own (RUN=name)."
+            )
+        if not self._inputs_file.is_file():
+            files.write_json(self._inputs_file, dict(inputs))
+
+    def changed_inputs(self, inputs: Mapping[str, str]) -> list[str]:
+        """Names of the earlier stages that are others than those this stage began with."""
+        if not self._inputs_file.is_file():
+            return []
+        before = files.read_json(self._inputs_file, error=RecipeError)
+        return [name for name, stamp in inputs.items() if before.get(name, stamp) != stamp]
+
+    @property
+    def stamp(self) -> str | None:
+        """When the stage was completed, which tells one making of it from another; None where it is not."""
+        return str(files.read_json(self._complete_file)["finished"]) if self.is_complete else None
 
     def _refusal(self, difference: Sequence[str]) -> str:
         shown = list(difference[:_DIFF_LINES])
@@ -208,6 +250,11 @@ class RunDirectory:
         """Whether the stage was marked complete and what it hands on is there."""
         return self._complete_file.is_file() and self.final.is_dir()
 
+    @property
+    def steps(self) -> int:
+        """Optimiser steps of a training stage that is complete; 0 where it is not."""
+        return int(files.read_json(self._complete_file).get("steps", 0)) if self.is_complete else 0
+
     def mark_complete(self, **facts: Any) -> None:
         """Say that the stage is done: the last thing a stage does.
 
@@ -215,12 +262,16 @@ class RunDirectory:
             facts: kept in ``complete.json`` beside the time.
         """
         self.final.mkdir(parents=True, exist_ok=True)
-        finished = datetime.now(UTC).isoformat(timespec="seconds")
+        finished = datetime.now(UTC).isoformat(timespec="milliseconds")
         files.write_json(self._complete_file, {"finished": finished, **facts})
 
     @property
     def _complete_file(self) -> Path:
         return self.path / "complete.json"
+
+    @property
+    def _inputs_file(self) -> Path:
+        return self.path / "inputs.json"
 
     @property
     def _sessions_file(self) -> Path:

@@ -122,5 +122,7 @@ def test_grpo_without_a_finished_sft_says_what_to_run(folder: Path) -> None:
 
 
 def test_another_recipe_in_the_same_run_is_refused_with_the_difference(folder: Path) -> None:
-    assert run(folder, "grpo", "bad.yaml").returncode == 2  # begins the folder, then lacks the SFT stage
+    assert run(folder, "grpo", "bad.yaml", more="seed: 5").returncode == 2  # lacks the SFT stage
+    assert_refused(run(folder, "grpo", "bad.yaml"), "skinrl sft")  # no work was done under the other recipe
+    (folder / "runs" / "bad" / "default" / "grpo" / "metrics.jsonl").write_text('{"step": 1}\n')
     assert_refused(run(folder, "grpo", "bad.yaml", more="seed: 7"), "-seed: 0", "+seed: 7")

@@ -23,6 +23,7 @@ def place(tmp_path) -> RunDirectory:
 def test_a_stage_is_new_then_resumed_then_complete(place):
     assert place.prepare(RECIPE) == "new"
     assert place.path == place.root / "phantom" / "default" / "sft"
+    place.log({"step": 1})
     assert place.prepare(RECIPE) == "resume"
     assert not place.is_complete
     place.mark_complete(steps=12)
@@ -33,11 +34,13 @@ def test_a_stage_is_new_then_resumed_then_complete(place):
 
 def test_the_order_of_keys_and_tuples_for_lists_are_no_difference(place):
     place.prepare(RECIPE)
+    place.log({"step": 1})
     assert place.prepare(dict(reversed([*RECIPE.items()])) | {"data": ({"path": "a"},)}) == "resume"
 
 
 def test_another_recipe_is_refused_with_both_values_shown(place):
     place.prepare(RECIPE)
+    place.log({"step": 1})
     changed = RECIPE | {"sft": {"learning_rate": 2e-6, "note": "1e-6"}}
     with pytest.raises(RecipeError) as refusal:
         place.prepare(changed)
@@ -53,8 +56,35 @@ def test_another_recipe_is_refused_with_both_values_shown(place):
 
 def test_a_number_turned_into_text_is_a_difference(place):
     place.prepare(RECIPE)
+    place.log({"step": 1})
     with pytest.raises(RecipeError, match="'1'"):
         place.prepare(RECIPE | {"seed": "1"})
+
+
+def test_a_stage_that_did_no_work_takes_the_mended_recipe(place):
+    place.prepare(RECIPE | {"seed": "a typing error"})
+    place.write_environment(taxonomy="sha256:1")
+    place.settle_inputs({"sft": "monday"})
+    assert place.prepare(RECIPE) == "new"
+    assert "seed: 1" in place.recipe_file.read_text()
+    place.write_environment(taxonomy="sha256:2")  # what was noted for the work that never began binds nobody
+    place.settle_inputs({"sft": "tuesday"})
+
+
+def test_a_stage_refuses_to_go_on_from_an_earlier_stage_made_anew(place):
+    grpo = place.stage_of_this_run("grpo")
+    place.prepare(RECIPE)
+    place.mark_complete()
+    first = str(place.stamp)
+    grpo.prepare(RECIPE)
+    grpo.settle_inputs({"sft": first})
+    grpo.settle_inputs({"sft": first})
+    assert grpo.changed_inputs({}) == [], "an earlier stage that was removed to save space is no other one"
+    files.write_json(place.path / "complete.json", {"finished": "later"})
+    later = {"sft": str(place.stamp)}
+    assert grpo.changed_inputs(later) == ["sft"]
+    with pytest.raises(RecipeError, match=r"earlier sft, made anew since.*RUN=name"):
+        grpo.settle_inputs(later)
 
 
 def test_force_takes_the_new_recipe_and_keeps_the_old_one(place):

@@ -217,7 +217,9 @@ def training_arguments(
     Raises:
         RecipeError: an unknown key (with the nearest valid one) or a value of a wrong type, with file and line.
     """
-    values = {key: value for key, value in getattr(recipe, section).items() if key != "init"}
+    values = dict(getattr(recipe, section))
+    if section == "grpo":
+        values.pop("init", None)  # where to start from is not the trainer's business
     hints = typing.get_type_hints(config_class)
     valid = list(config_class.__dataclass_fields__)  # type: ignore[attr-defined]
     lines: Lines = {}

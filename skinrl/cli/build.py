@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import inspect
 import json
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from skinrl import files
 from skinrl.cli.common import Experiment, console, is_main_process
-from skinrl.errors import InputError, RunError
+from skinrl.errors import InputError, RecipeError, RunError
 from skinrl.plugins import call_factory, check_reward_signature, resolve
 from skinrl.runs import RunDirectory
 
@@ -68,16 +72,32 @@ def stage_data(experiment: Experiment, stage: str) -> LoadedData:
     sections = experiment.recipe.data_for(stage)  # type: ignore[arg-type]
     if not sections:
         raise InputError(f"{experiment.file}: no data entry is for {stage}; add `use: [{stage}]` to one")
-    loaded = load_records(
-        sections,
-        experiment.taxonomy,
-        seed=experiment.recipe.seed,
-        cache=experiment.runs / "cache" / "images.sqlite",
-        base=experiment.file.parent,
-    )
+    with _one_at_a_time(experiment.runs / "cache" / "loading.lock"):
+        loaded = load_records(
+            sections,
+            experiment.taxonomy,
+            seed=experiment.recipe.seed,
+            cache=experiment.runs / "cache" / "images.sqlite",
+            base=experiment.file.parent,
+        )
     for line in loaded.lines():
         console().print(f"  {line}")
     return loaded
+
+
+@contextmanager
+def _one_at_a_time(lock: Path) -> Iterator[None]:
+    """Let one process of a launch load data at a time: the first draws or checks the images, the others find it done.
+
+    Where the file system knows no locks, all go at once.
+    """
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("ab") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX)
+        except OSError as problem:
+            console().print(f"  {lock}: cannot be locked ({problem}); processes load the data side by side")
+        yield  # closing the file gives the lock back
 
 
 def trajectories(experiment: Experiment, data: LoadedData, split: str) -> list[Trajectory]:
@@ -96,23 +116,48 @@ def trajectories(experiment: Experiment, data: LoadedData, split: str) -> list[T
     return made
 
 
-def base_checkpoint(experiment: Experiment, texts: Callable[[], list[str]] = list) -> str:
+def base_checkpoint(experiment: Experiment, texts: Callable[[], list[str]] | None = None) -> str:
     """Path or id of the model that everything starts from; a factory's model is built once per run.
 
     Args:
-        texts: wording that a built tokenizer should know; called only where a factory wants it.
+        texts: wording that a built tokenizer should know, called only where a factory wants it; default: the
+            reports that SFT learns, so that it is the same model whichever stage needs it first.
+
+    Raises:
+        RecipeError: the run has a model that was built with other settings.
     """
     model = experiment.recipe.model
     if model.path is not None:
         return model.path
     assert model.factory is not None  # the recipe has exactly one of the two
     final = experiment.folder / "base"
-    if is_main_process():
-        if not (final / "complete.json").is_file():
-            _build(experiment, model.factory, final, texts)
-    else:
+    if not is_main_process():
         _wait_for(final / "complete.json")
+    elif not (final / "complete.json").is_file():
+        _build(experiment, model.factory, final, texts or (lambda: _sft_texts(experiment)))
+    built, asked = files.read_json(final / "complete.json"), _origin(experiment)
+    changed = {key: built[key] for key in asked if key in built and built[key] != asked[key]}
+    if changed:
+        now = {key: asked[key] for key in changed}
+        raise RecipeError(
+            f"{final} was built with {changed}, asked for now: {now}. Give this one a run of its own (RUN=name), or "
+            "remove the folder of the run"
+        )
     return str(final)
+
+
+def _origin(experiment: Experiment) -> dict[str, Any]:
+    """What a built model depends on."""
+    model = experiment.recipe.model
+    origin = {"factory": model.factory, "kwargs": model.kwargs, "seed": experiment.recipe.seed}
+    return files.plain(origin | {"taxonomy": experiment.taxonomy.checksum})
+
+
+def _sft_texts(experiment: Experiment) -> list[str]:
+    if not experiment.recipe.data_for("sft"):
+        return []
+    data = stage_data(experiment, "sft")
+    return [item.report.render() for item in trajectories(experiment, data, "train")]
 
 
 def _build(experiment: Experiment, name: str, final: Path, texts: Callable[[], list[str]]) -> None:
@@ -129,10 +174,26 @@ def _build(experiment: Experiment, name: str, final: Path, texts: Callable[[], l
     if "extra_texts" in inspect.signature(factory).parameters:
         provided["extra_texts"] = texts()
     call_factory(factory, name, experiment.recipe.model.kwargs, provided)
-    facts = {"factory": name, "seconds": round(time.monotonic() - start, 1)}
+    finished = datetime.now(UTC).isoformat(timespec="milliseconds")
+    facts = {**_origin(experiment), "seconds": round(time.monotonic() - start, 1), "finished": finished}
     (partial / "complete.json").write_text(json.dumps(facts))
     shutil.rmtree(final, ignore_errors=True)
     partial.rename(final)
+
+
+def inputs_of(experiment: Experiment, stage: str) -> dict[str, str]:
+    """The earlier stages that a training stage builds on, as far as they are done -> when each was."""
+    names = {"sft": ["base"], "grpo": [experiment.recipe.grpo_init]}
+    names["sft_continued"] = [*names["grpo"], "grpo"]
+    found = {name: _stamp(experiment, name) for name in names[stage] if name in ("base", "sft", "grpo")}
+    return {name: stamp for name, stamp in found.items() if stamp is not None}
+
+
+def _stamp(experiment: Experiment, name: str) -> str | None:
+    if name != "base":
+        return run_directory(experiment, name).stamp
+    facts = experiment.folder / "base" / "complete.json"
+    return str(files.read_json(facts).get("finished")) if facts.is_file() else None
 
 
 def _wait_for(file: Path) -> None:

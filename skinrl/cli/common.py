@@ -48,6 +48,16 @@ def print_json(value: Any) -> None:
     sys.stdout.write("\n")
 
 
+def base_and_adapter(checkpoint: str) -> tuple[str, str | None]:
+    """A LoRA checkpoint is a base model and an adapter; any other is a model alone."""
+    config = Path(checkpoint) / "adapter_config.json"
+    if not config.is_file():
+        return checkpoint, None
+    from skinrl import files
+
+    return files.read_json(config)["base_model_name_or_path"], checkpoint
+
+
 def use_local_files_only() -> None:
     """Keep the hub out of a run whose model is a local folder: compute nodes have no internet."""
     os.environ.setdefault("HF_HUB_OFFLINE", "1")

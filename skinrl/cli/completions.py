@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,8 @@ from skinrl.cli.common import console
 
 if TYPE_CHECKING:
     from skinrl.engine.base import Generator, Request, Sampling
+
+_SEEDS = 1_000_003  # more than an evaluation has cases, so that runs of neighbouring seeds share no chunk's numbers
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,9 @@ def write_completions(
         task = bar.add_task(title, total=len(ids), completed=len(ids) - len(todo))
         for start in range(0, len(todo), chunk):
             numbers = todo[start : start + chunk]
-            answers = engine().generate([request(number) for number in numbers], sampling)
+            # An engine starts from the seed at every call: with one for all, each chunk would draw the same numbers.
+            seed = None if sampling.seed is None else sampling.seed * _SEEDS + numbers[0]
+            answers = engine().generate([request(number) for number in numbers], replace(sampling, seed=seed))
             for number, completions in zip(numbers, answers, strict=True):
                 written = [{"text": one.text, "finished": one.finished} for one in completions]
                 row = {"id": ids[number], "completions": written}

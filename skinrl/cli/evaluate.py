@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -15,13 +15,17 @@ from skinrl.cli.common import (
     RecipeArgument,
     RunOption,
     RunsOption,
+    base_and_adapter,
     console,
     print_json,
 )
-from skinrl.errors import InputError
+from skinrl.errors import DataError, InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from skinrl.data.loading import LoadedData
+    from skinrl.data.record import Record
     from skinrl.engine.base import Generator
     from skinrl.evaluation.cases import Case
     from skinrl.evaluation.evaluate import Evaluation
@@ -63,6 +67,7 @@ def run_evaluation(experiment: Experiment, wanted: list[str] | None = None) -> d
 
     models = _checkpoints(experiment, wanted)
     data = stage_data(experiment, "evaluation")
+    _refuse_seen(experiment, data)
     evaluations, seconds = _evaluate_all(experiment, data, models)
     for stage in ("sft", "grpo", "sft_continued"):
         directory = run_directory(experiment, stage)
@@ -76,7 +81,7 @@ def run_evaluation(experiment: Experiment, wanted: list[str] | None = None) -> d
 
 def _checkpoints(experiment: Experiment, wanted: list[str] | None) -> dict[str, str]:
     """Model name -> checkpoint, for what the run has and the user wants."""
-    from skinrl.cli.build import base_checkpoint, run_directory
+    from skinrl.cli.build import base_checkpoint, inputs_of, run_directory
 
     for name in wanted or ():
         if name not in MODELS:
@@ -86,6 +91,7 @@ def _checkpoints(experiment: Experiment, wanted: list[str] | None) -> dict[str, 
         if name == "base":
             found[name] = base_checkpoint(experiment)
         elif run_directory(experiment, name).is_complete:
+            run_directory(experiment, name).settle_inputs(inputs_of(experiment, name))
             found[name] = str(run_directory(experiment, name).final)
         elif wanted:
             raise InputError(f"--model {name}: stage {name} of run {experiment.run!r} is not complete")
@@ -101,7 +107,7 @@ class _Engine:
         self._holds = ""
 
     def on(self, checkpoint: str) -> Generator:
-        base, adapter = _base_and_adapter(checkpoint)
+        base, adapter = base_and_adapter(checkpoint)
         if self._open is None:
             self._open = self._start(base, adapter)
         elif self._holds != checkpoint:
@@ -130,16 +136,6 @@ class _Engine:
             self._open.close()
 
 
-def _base_and_adapter(checkpoint: str) -> tuple[str, str | None]:
-    """A LoRA checkpoint is a base model and an adapter; any other is a model alone."""
-    config = Path(checkpoint) / "adapter_config.json"
-    if not config.is_file():
-        return checkpoint, None
-    from skinrl import files
-
-    return files.read_json(config)["base_model_name_or_path"], checkpoint
-
-
 def _evaluate_all(
     experiment: Experiment, data: LoadedData, models: dict[str, str]
 ) -> tuple[dict[str, Evaluation], dict[str, float]]:
@@ -154,9 +150,9 @@ def _evaluate_all(
             directory = run_directory(experiment, f"eval_{name}")
             directory.prepare(resolved(experiment, "evaluation"))
             _forget_other_weights(directory.path, checkpoint)
+            directory.write_environment(taxonomy=experiment.taxonomy.checksum, data=checksum)
             with directory.session():
                 evaluations[name] = _evaluate_one(experiment, name, checkpoint, cases, rows, engine, directory.path)
-            directory.write_environment(taxonomy=experiment.taxonomy.checksum, data=checksum)
             evaluations[name].write(directory.final, resamples=experiment.recipe.evaluation.bootstrap)
             directory.mark_complete(checkpoint=checkpoint)
             seconds[f"eval_{name}"] = directory.seconds
@@ -180,18 +176,63 @@ def _forget_other_weights(folder: Path, checkpoint: str) -> None:
 
 def _cases(experiment: Experiment, data: LoadedData) -> tuple[list[Case], Any]:
     """The cases of the test split and their rows (prompts and images), in the same order."""
+    limit = experiment.recipe.evaluation.limit
+    return _cases_of(experiment, data, _limited(data.split("test"), limit, experiment.recipe.seed))
+
+
+def _cases_of(experiment: Experiment, data: LoadedData, records: Sequence[Record]) -> tuple[list[Case], Any]:
     from skinrl.data.dataset import eval_rows
     from skinrl.data.questions import Pool, ask, random_for
     from skinrl.evaluation.cases import case_of
 
     recipe, taxonomy = experiment.recipe, experiment.taxonomy
-    records = list(data.split("test"))[: recipe.evaluation.limit]
     rows = eval_rows(records, taxonomy, recipe.questions, seed=recipe.seed, pools=data.pools)
     cases = []
     for record in records:
         pool = data.pools.get(record.source, Pool((), ()))
         cases.append(case_of(record, ask(record, taxonomy, recipe.questions, random_for(record, recipe.seed), pool)))
     return cases, rows
+
+
+def _limited(records: Sequence[Record], limit: int | None, seed: int) -> list[Record]:
+    """At most ``limit`` records, drawn by the seed (the first ones may all be of one class); their order is kept."""
+    from skinrl.data.mixture import take_fraction
+
+    return list(records) if limit is None else take_fraction(records, min(1.0, limit / len(records)), seed)
+
+
+def _refuse_seen(experiment: Experiment, data: LoadedData) -> None:
+    """Refuse test cases of which a training stage learns: splits are dealt by stage, and stages may load other data.
+
+    Raises:
+        DataError: a record or a patient stands in the test split here and in another split there.
+    """
+    from skinrl.cli.build import stage_data
+    from skinrl.data.images import some
+    from skinrl.data.splits import refuse_shared_groups
+
+    recipe = experiment.recipe
+    stages: tuple[Literal["sft", "grpo"], ...] = ("sft", "grpo")
+    for stage in stages:
+        entries = recipe.data_for(stage)
+        if not entries or entries == recipe.data_for("evaluation"):
+            continue
+        if not all(entry.path and Path(entry.path).is_dir() for entry in entries):
+            console().print(f"eval: the data of {stage} is not here, so nobody can say whether it holds a test case")
+            continue
+        learnt = [record for record in stage_data(experiment, stage).records if record.split != "test"]
+        known = {(record.source, _own_id(record)) for record in learnt}
+        seen = [record.id for record in data.split("test") if (record.source, _own_id(record)) in known]
+        if seen:
+            raise DataError(
+                f"{experiment.file}: {len(seen)} test cases are training cases of {stage}: {some(seen)}. Let the "
+                "entries of all stages name their splits, or load the same data"
+            )
+        refuse_shared_groups([*learnt, *data.split("test")])
+
+
+def _own_id(record: Record) -> str:
+    return record.id.removeprefix(f"{record.source}/")  # a stage that loads several sources may have put it in front
 
 
 def _evaluate_one(
@@ -225,7 +266,7 @@ def _evaluate_one(
     if settings.samples:
         seed = experiment.recipe.seed
         sampled = complete("sampled", Sampling(length, temperature=1.0, n=settings.samples, seed=seed))
-    controls = {
+    controls: dict[str, list[Any]] = {
         control: [one for (one,) in complete(control, Sampling(length, temperature=0.0), images=False)]
         for control in settings.controls
     }

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from skinrl.cli.common import JsonOption, console, print_json
+from skinrl.cli.common import JsonOption, base_and_adapter, console, print_json
 from skinrl.errors import DataError, InputError
 
 
@@ -35,7 +35,9 @@ def predict(
         raise InputError(f"--model {model}: holds no config.json; expected the folder of a checkpoint")
     pictures = [open_image(path) for path in _existing(images)]
     messages = _question(wording)
-    engine = open_generator(str(model), backend=backend)
+    base, adapter = base_and_adapter(str(model))
+    low, high = _image_limits(model) if adapter is not None else (None, None)
+    engine = open_generator(base, backend=backend, adapter=adapter, min_pixels=low, max_pixels=high)
     try:
         answers = engine.generate(
             [Request(messages, (picture,)) for picture in pictures], Sampling(max_tokens, temperature=0.0)
@@ -50,6 +52,17 @@ def predict(
         found = result["answer_node"] or f"no answer ({result['outcome']}: {result['reason']})"
         typer.echo(f"{result['image']}: {found}\n{result['completion']}\n")
     console().print("Research tool, not a medical device: no diagnosis for a patient.")
+
+
+def _image_limits(adapter: Path) -> tuple[int | None, int | None]:
+    """Least and most pixels of the processor saved with an adapter; the engine reads the base model's."""
+    from skinrl.engine.chat import load_processor
+    from skinrl.engine.prompts import image_size
+
+    if not (adapter / "processor_config.json").is_file():
+        return None, None
+    processor = load_processor(str(adapter))
+    return (image_size(processor.image_processor) if hasattr(processor, "image_processor") else None) or (None, None)
 
 
 def _existing(images: list[Path]) -> list[Path]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from skinrl.cli.build import (
     base_checkpoint,
     checkpoint_of,
+    inputs_of,
     records_checksum,
     resolved,
     reward_functions,
@@ -33,14 +34,17 @@ def run_sft(experiment: Experiment) -> RunDirectory:
     if _finished(experiment, run, "sft"):
         return run
     data = stage_data(experiment, "sft")
-    made, made_held_out = trajectories(experiment, data, "train"), trajectories(experiment, data, "validation")
-    _say(f"sft: {len(made)} trajectories for training, {len(made_held_out)} for validation")
+    made = trajectories(experiment, data, "train")
+    evaluates = experiment.recipe.sft.get("eval_strategy", "no") != "no"
+    held_out = trajectories(experiment, data, "validation") if evaluates else []
+    _say(f"sft: {len(made)} trajectories for training, {len(held_out)} for validation")
 
     from skinrl.sft import SkinSFTConfig
 
     arguments = training_arguments(experiment.recipe, "sft", SkinSFTConfig, experiment.file)
     base = base_checkpoint(experiment, lambda: [item.report.render() for item in made])
-    _train_sft(experiment, run, base, arguments, sft_rows(made), sft_rows(made_held_out), data.train)
+    rows_held_out = sft_rows(held_out) if evaluates else None
+    _train_sft(experiment, run, base, arguments, sft_rows(made), rows_held_out, data.train)
     return run
 
 
@@ -50,12 +54,13 @@ def run_continued_sft(experiment: Experiment) -> RunDirectory:
     SFT goes on from the same checkpoint, for the seconds that GRPO trained, on the images that GRPO saw; all that
     it learns from is their labels, as reports with an empty thinking block.
     """
-    from skinrl.cli.rival import answer_rows, seen_ids
+    from skinrl.cli.rival import answer_rows, check_log, rival_arguments, seen_ids
     from skinrl.recipe import training_arguments
 
     run = run_directory(experiment, "sft_continued")
     if _finished(experiment, run, "sft", "grpo"):
         return run
+    check_log(experiment)
     grpo = run_directory(experiment, "grpo")
     checkpoint_of(experiment, "grpo")
     data = stage_data(experiment, "grpo")
@@ -66,8 +71,7 @@ def run_continued_sft(experiment: Experiment) -> RunDirectory:
     from skinrl.sft import SkinSFTConfig
 
     arguments = training_arguments(experiment.recipe, "sft", SkinSFTConfig, experiment.file)
-    arguments |= {"max_seconds": grpo.seconds, "eval_strategy": "no", "num_train_epochs": 10_000, "max_steps": -1}
-    arguments |= {"load_best_model_at_end": False, "flat_patience": None, "lr_scheduler_type": "constant_with_warmup"}
+    arguments = rival_arguments(arguments, seconds=grpo.seconds, sft_steps=run_directory(experiment, "sft").steps)
     start = _grpo_start(experiment)
     _train_sft(experiment, run, start, arguments, answer_rows(experiment, data, records), None, records)
     return run
@@ -75,6 +79,7 @@ def run_continued_sft(experiment: Experiment) -> RunDirectory:
 
 def run_grpo(experiment: Experiment) -> RunDirectory:
     """Stage ``grpo``: rewards on the hierarchy improve the policy."""
+    from skinrl.cli.rival import check_log
     from skinrl.data.dataset import grpo_rows
     from skinrl.recipe import training_arguments
 
@@ -84,6 +89,8 @@ def run_grpo(experiment: Experiment) -> RunDirectory:
     rewards, weights = reward_functions(experiment)
     if not rewards:
         raise InputError(f"{experiment.file}: GRPO needs at least one entry under `rewards`")
+    if experiment.recipe.evaluation.continued_sft:
+        check_log(experiment)
     data = stage_data(experiment, "grpo")
     records = data.split("train")
     start = _grpo_start(experiment)
@@ -173,6 +180,7 @@ def _train(
         "use_cpu": not torch.cuda.is_available(),
     }
     if is_main_process():
+        run.settle_inputs(inputs_of(experiment, run.stage))
         run.write_environment(
             taxonomy=experiment.taxonomy.checksum,
             data={"records": records_checksum(records)},
@@ -219,6 +227,8 @@ def _finished(experiment: Experiment, run: RunDirectory, *sections: str) -> bool
     if not is_main_process():
         return run.is_complete
     state = run.prepare(resolved(experiment, *sections))
+    if state != "new":
+        run.settle_inputs(inputs_of(experiment, run.stage))
     if state == "complete":
         _say(f"{run.stage}: already complete in {run.path}")
     elif state == "resume":

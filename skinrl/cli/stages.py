@@ -150,7 +150,7 @@ def _load(experiment: Experiment, start: str) -> tuple[Any, Any]:
     model = experiment.recipe.model
     return load_policy(
         start,
-        revision=model.revision if start == model.path else None,
+        revision=model.revision,  # of a hub id, also where it is an adapter's base; a folder has none
         dtype=model.dtype,
         attention=model.attention,
         lora=model.lora.model_dump() if model.lora else None,

@@ -177,6 +177,9 @@ _OWNED = {
 }
 
 
+_STAY_HERE = ("none", "tensorboard")  # trackers that write files and send nothing
+
+
 def load_recipe(path: str | Path, overrides: Sequence[str] = (), *, data_path: str | Path | None = None) -> Recipe:
     """Read a recipe.
 
@@ -206,7 +209,29 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = (), *, data_path: s
             if key in _OWNED:
                 where = place(file, lines, (section, key))
                 raise RecipeError(f"{where}: {section}.{key} is owned by {_OWNED[key]}; set it there")
+        _refuse_remote(recipe, section, file, lines)
     return recipe
+
+
+def _refuse_remote(recipe: Recipe, section: Literal["sft", "grpo"], file: Path, lines: Lines) -> None:
+    """Refuse a tracker, or the hub, that the recipe does not allow: prompts, completions and ids would leave.
+
+    Raises:
+        RecipeError: with the host that ``privacy.allow_remote`` lacks.
+    """
+    settings = getattr(recipe, section)
+    trackers = settings.get("report_to") or []
+    remote = dict.fromkeys([trackers] if isinstance(trackers, str) else trackers, "report_to")
+    if settings.get("push_to_hub"):
+        remote["huggingface"] = "push_to_hub"
+    for name, key in remote.items():
+        word = str(name).partition("_")[0]
+        if name not in _STAY_HERE and not any(word in host for host in recipe.privacy.allow_remote):
+            where = place(file, lines, (section, key))
+            raise RecipeError(
+                f"{where}: {section}.{key} would send what is logged to {name}, which privacy.allow_remote does not "
+                f"name; add the host of {name} there, or take {key} out"
+            )
 
 
 def training_arguments(

@@ -93,6 +93,39 @@ def test_a_setting_with_another_owner_is_refused(tmp_path: Path, key: str, owner
         load_recipe(write(tmp_path, MINIMAL + f"  {key}: 1\n"))
 
 
+@pytest.mark.parametrize(
+    ("setting", "place", "host"),
+    [
+        ("report_to: wandb", "report_to", "api.wandb.ai"),
+        ("report_to: [tensorboard, comet_ml]", "report_to", "www.comet.com"),
+        ("push_to_hub: true", "push_to_hub", "huggingface.co"),
+    ],
+)
+def test_nothing_leaves_the_machine_for_a_host_that_is_not_allowed(
+    tmp_path: Path, setting: str, place: str, host: str
+) -> None:
+    path = write(tmp_path, MINIMAL + f"  {setting}\n")
+    with pytest.raises(RecipeError, match=rf":8: grpo\.{place} would send .* privacy\.allow_remote"):
+        load_recipe(path)
+    assert load_recipe(path, [f"privacy.allow_remote=[{host}]"]).privacy.allow_remote == [host]
+
+
+def test_what_stays_on_the_machine_needs_no_leave(tmp_path: Path) -> None:
+    load_recipe(write(tmp_path, MINIMAL + "  report_to: [tensorboard]\n  push_to_hub: false\n"))
+
+
+def test_init_is_a_setting_of_grpo_alone(tmp_path: Path) -> None:
+    @dataclass
+    class Config:
+        learning_rate: float = 0.0
+
+    path = write(tmp_path, MINIMAL + "  init: base\nsft:\n  init: base\n")
+    recipe = load_recipe(path)
+    assert training_arguments(recipe, "grpo", Config, path) == {"learning_rate": 1e-6}
+    with pytest.raises(RecipeError, match=r"unknown key 'sft\.init'"):
+        training_arguments(recipe, "sft", Config, path)
+
+
 def test_overrides_replace_values_and_read_yaml(tmp_path: Path) -> None:
     path = write(tmp_path, MINIMAL)
     recipe = load_recipe(path, ["grpo.learning_rate=5e-5", "data.0.cap_per_class=7", "sft.max_steps=3"])
@@ -139,9 +172,7 @@ def test_training_fields_are_checked_against_the_config_class(tmp_path: Path) ->
     path = write(tmp_path, MINIMAL)
     assert training_arguments(load_recipe(path), "grpo", _Config, path) == {"learning_rate": 1e-6}
     misspelt = write(tmp_path, MINIMAL + "  learning_rte: 1\n", "two.yaml")
-    with pytest.raises(
-        RecipeError, match=r"two\.yaml:8: unknown key 'grpo\.learning_rte'; did you mean 'learn"
-    ):
+    with pytest.raises(RecipeError, match=r"two\.yaml:8: unknown key 'grpo\.learning_rte'; did you mean 'learn"):
         training_arguments(load_recipe(misspelt), "grpo", _Config, misspelt)
     wrong = write(tmp_path, MINIMAL + "  max_steps: many\n", "three.yaml")
     with pytest.raises(RecipeError, match=r"three.yaml:8: grpo.max_steps: found 'many'; expected int"):

@@ -51,11 +51,11 @@ def with_tied_head(weights: Iterable[tuple[str, torch.Tensor]], *, tied: bool) -
             yield "lm_head.weight", copy
 
 
-def reload_model_runner(runner: Any, weights: Iterable[tuple[str, torch.Tensor]]) -> None:
-    """Reload one vLLM model runner in place, its tied head included."""
-    model = runner.get_model()
-    runner.reload_weights(weights_iterator=with_tied_head(weights, tied=ties_head(runner.model_config.hf_config)))
-    _repack_tied_heads(model)
+def reload_worker(worker: Any, weights: Iterable[tuple[str, torch.Tensor]]) -> None:
+    """Reload one vLLM worker's model in place, its tied head included."""
+    tied = ties_head(worker.model_runner.model_config.hf_config)
+    worker.reload_weights(weights_iterator=with_tied_head(weights, tied=tied))
+    _repack_tied_heads(worker.model_runner.get_model())
 
 
 def _repack_tied_heads(model: Any) -> None:
@@ -73,7 +73,7 @@ def _repack_tied_heads(model: Any) -> None:
 
 def push_into(llm: Any, weights: Iterable[tuple[str, torch.Tensor]]) -> None:
     """Reload a colocated ``vllm.LLM`` from (name, tensor) pairs under their transformers names."""
-    reload_model_runner(llm.llm_engine.model_executor.driver_worker.model_runner, weights)
+    reload_worker(llm.llm_engine.model_executor.driver_worker, weights)
     reset_caches(llm)
 
 
@@ -91,8 +91,6 @@ def reset_caches(llm: Any) -> None:
 class WeightPull:
     """vLLM worker extension (``--worker-extension-cls``): reload this worker from a folder of safetensors files."""
 
-    model_runner: Any
-
     def pull_weights(self, path: str) -> dict[str, int]:
         """Reload from ``path``; returns the number of tensors read. Called through ``/collective_rpc``."""
         read = 0
@@ -103,7 +101,7 @@ class WeightPull:
                 read += 1
                 yield name, tensor
 
-        reload_model_runner(self.model_runner, weights())
+        reload_worker(self, weights())
         return {"tensors": read}
 
 

@@ -18,6 +18,7 @@ from skinrl.checkpoint import CheckpointMixin
 from skinrl.engine.prompts import set_image_size
 from skinrl.engine.sampling import recorded_generate, rollout_seed, seeded
 from skinrl.engine.tokens import ended, vision_token_ids
+from skinrl.errors import InputError
 from skinrl.grpo.ban import install_ban, mark_available
 from skinrl.grpo.config import SkinGRPOConfig
 from skinrl.grpo.dropout import switch_off_dropout
@@ -87,6 +88,8 @@ class SkinGRPOTrainer(CheckpointMixin, GRPOTrainer):
                 self.log_multimodal = False
         if args.ban_vision_tokens:
             self.banned_token_ids = vision_token_ids(self.model.config, self._tokenizer)
+            if self.banned_token_ids and self._dist.is_fsdp:
+                raise InputError("ban_vision_tokens does not work under FSDP: use DeepSpeed ZeRO, or set it to false.")
             for model in models:
                 install_ban(model, self.banned_token_ids)
         if self.use_vllm and args.exact_rollouts:
@@ -210,7 +213,9 @@ def policy_dtype(args: Any, model: Any) -> str:
         return "bfloat16"
     if args.fp16:
         return "float16"
-    return str(next(model.parameters()).dtype).removeprefix("torch.")
+    # quantized weights are stored as integers
+    dtypes = (parameter.dtype for parameter in model.parameters() if parameter.is_floating_point())
+    return str(next(dtypes)).removeprefix("torch.")
 
 
 def _load_processor(model: Any, args: SkinGRPOConfig) -> Any:

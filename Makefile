@@ -80,7 +80,7 @@ soak: setup  ## GRPO of RECIPE for SOAK_MINUTES (60), interrupted and resumed: m
 	$(PYTHON) tools/soak.py $(RECIPE) --minutes $(SOAK_MINUTES) $(if $(DATA),--data $(DATA)) -- $(OVERRIDES)
 
 gpu-smoke: setup  ## one GPU, under 8 minutes: 7B shape, LoRA, colocated vLLM, five GRPO steps
-	$(MEASURED) $(PYTHON) tools/gpu_smoke.py
+	$(MEASURED) $(PYTHON) benchmarks/gpu_smoke.py
 
 wheel: setup  ## a wheel in dist/
 	$(PYTHON) -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .

@@ -1,9 +1,8 @@
-"""The small programs behind make's targets: measuring, soaking, the GPU smoke test, the type check's layout."""
+"""The small programs behind make's targets: measuring, soaking, the type check's layout."""
 
 from __future__ import annotations
 
 import importlib.util
-import math
 import os
 import re
 import signal
@@ -11,7 +10,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -20,7 +18,6 @@ TOOLS = REPOSITORY / "tools"
 sys.path.insert(0, str(TOOLS))
 
 import check_types  # noqa: E402  # scripts, not a package
-import gpu_smoke  # noqa: E402
 import soak  # noqa: E402
 
 HOLD = "import sys, time; block = bytearray({} << 20); block[::4096] = b'1' * len(block[::4096]); time.sleep({})"
@@ -73,66 +70,6 @@ def test_a_soak_finds_growth_lost_steps_and_standstill() -> None:
     assert "the second half made no step" in soak.faults(half(1, 50, gib, gib), half(0, 0, gib, gib))
 
 
-def smoke_rows(gap: float, count: int) -> list[dict[str, Any]]:
-    names = ("mean", "p99", "max")
-    rows = [
-        {"step": step, "reward": 0.5, **{f"rollout/logp_gap_{name}": gap for name in names}} for step in range(count)
-    ]
-    return [*rows, {"step": count, "train_runtime": 1.0}]
-
-
-def test_the_smoke_test_fails_on_a_gap_or_a_missing_step(capsys: pytest.CaptureFixture[str]) -> None:
-    assert gpu_smoke.report(smoke_rows(0.01, gpu_smoke.STEPS), limit=0.03)
-    assert not gpu_smoke.report(smoke_rows(0.04, gpu_smoke.STEPS), limit=0.03)
-    assert not gpu_smoke.report(smoke_rows(0.01, gpu_smoke.STEPS - 1), limit=0.03)
-    assert not gpu_smoke.report(smoke_rows(math.nan, gpu_smoke.STEPS), limit=0.03)
-    assert "5 of 5 steps, mean gap limit 0.03: passed" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize("shape", ["7b", "tiny"])
-def test_the_smoke_tests_recipe_is_a_valid_one(shape: str, tmp_path: Path) -> None:
-    import yaml
-
-    from skinrl.doctor import training
-    from skinrl.grpo.config import SkinGRPOConfig
-    from skinrl.plugins import check_reward_signature, resolve
-    from skinrl.recipe import load_recipe, training_arguments
-
-    file = tmp_path / "recipe.yaml"
-    file.write_text(yaml.safe_dump(gpu_smoke.recipe(shape)))
-    recipe = load_recipe(file)
-    assert training_arguments(recipe, "grpo", SkinGRPOConfig, file)["max_steps"] == gpu_smoke.STEPS
-    assert training.check_group_batches(recipe.grpo, 1).status == "ok"
-    check_reward_signature(resolve(recipe.rewards[0].fn or ""), "any_reward")
-
-
-def test_the_7b_shape_has_the_published_number_of_parameters() -> None:
-    """8,292,166,656: what Qwen2.5-VL-7B-Instruct's own checkpoint holds."""
-    import torch
-    from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
-
-    config = Qwen2_5_VLConfig(
-        text_config={**gpu_smoke.TEXT["7b"], "tie_word_embeddings": False},
-        vision_config={**gpu_smoke.VISION["7b"], "patch_size": 14, "spatial_merge_size": 2, "temporal_patch_size": 2},
-        tie_word_embeddings=False,
-    )
-    with torch.device("meta"):
-        model = Qwen2_5_VLForConditionalGeneration(config)
-    assert sum(parameter.numel() for parameter in model.parameters()) == 8_292_166_656
-
-
-def test_every_id_of_a_widened_tokenizer_can_be_decoded_and_text_is_encoded_as_before() -> None:
-    from skinrl.phantom.model import make_tokenizer
-
-    narrow = make_tokenizer(["melanoma", "psoriasis vulgaris"] * 20, 300)
-    wide = gpu_smoke.widen(narrow, 500)
-    assert len(wide) == 500
-    text = "<|im_start|>melanoma\n<answer>\nDiagnosis: psoriasis<|im_end|>"
-    assert wide.encode(text) == narrow.encode(text)
-    assert wide.decode(narrow.encode("melanoma, or psoriasis")) == "melanoma, or psoriasis"
-    assert all(isinstance(wide.decode([number]), str) for number in range(500))
-
-
 def test_the_type_check_sees_the_packages_where_a_wheel_has_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -164,7 +101,7 @@ def test_an_unknown_launch_says_which_there_are() -> None:
 
 def test_the_tools_are_scripts_that_show_help() -> None:
     assert importlib.util.find_spec("skinrl.tools") is None
-    for name in ("gpu_smoke", "soak", "setup_env", "lock_requirements"):
+    for name in ("soak", "setup_env", "lock_requirements"):
         done = subprocess.run(
             [sys.executable, str(TOOLS / f"{name}.py"), "--help"],
             capture_output=True,

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from skinrl.cli import evaluate, rival, stages
-from skinrl.cli.build import base_checkpoint, inputs_of, run_directory, stage_data
+from skinrl.cli.build import base_checkpoint, inputs_of, records_checksum, run_directory, stage_data
 from skinrl.cli.common import Experiment, open_experiment
 from skinrl.cli.completions import write_completions
 from skinrl.engine.base import Completion, Sampling
@@ -240,6 +240,19 @@ def test_completions_of_other_data_are_refused_before_anything_is_generated(
     table.write_text(table.read_text().replace("melanoma,p6", "psoriasis,p6"))
     with pytest.raises(RecipeError, match="sha256"):
         evaluate.run_evaluation(experiment, ["base"])
+
+
+def test_the_checksum_of_the_data_covers_what_the_images_show(
+    opened: Callable[..., Experiment], draw: Callable[..., str], tmp_path: Path
+) -> None:
+    def checksum() -> str:
+        data = stage_data(opened(), "evaluation")
+        return records_checksum(data.split("test"), data.pixels)
+
+    before = checksum()
+    assert checksum() == before
+    draw(tmp_path / "photographs" / "5.png", 99)
+    assert checksum() != before
 
 
 # Several processes

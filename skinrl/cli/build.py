@@ -8,7 +8,7 @@ import inspect
 import json
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -204,12 +204,16 @@ def _wait_for(file: Path) -> None:
         time.sleep(1.0)
 
 
-def records_checksum(records: Sequence[Record]) -> str:
-    """A checksum over what the records say: ids, labels, splits and image paths' names."""
+def records_checksum(records: Sequence[Record], pixels: Mapping[str, str]) -> str:
+    """A checksum over what the records say and show: ids, labels, splits, names and pixels of their images.
+
+    Args:
+        pixels: path -> checksum of an image's pixels (`LoadedData.pixels`).
+    """
     digest = hashlib.sha256()
     for record in sorted(records, key=lambda r: (r.source, r.id)):
-        values = record.to_dict() | {"images": [Path(path).name for path in record.images]}
-        digest.update(json.dumps(values, sort_keys=True, default=str).encode())
+        images = [[Path(path).name, pixels.get(path, "")] for path in record.images]
+        digest.update(json.dumps(record.to_dict() | {"images": images}, sort_keys=True, default=str).encode())
     return f"sha256:{digest.hexdigest()}"
 
 

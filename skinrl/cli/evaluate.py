@@ -142,7 +142,7 @@ def _evaluate_all(
     from skinrl.cli.build import records_checksum, resolved, run_directory
 
     cases, rows = _cases(experiment, data)
-    checksum = {"records": records_checksum(data.split("test"))}
+    checksum = {"records": records_checksum(data.split("test"), data.pixels)}
     engine = _Engine(experiment)
     evaluations, seconds = {}, {}
     try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from skinrl.cli.build import (
@@ -21,7 +21,6 @@ from skinrl.cli.common import Experiment, console, is_main_process, use_local_fi
 from skinrl.errors import InputError
 
 if TYPE_CHECKING:
-    from skinrl.data.record import Record
     from skinrl.runs import RunDirectory
 
 
@@ -44,7 +43,9 @@ def run_sft(experiment: Experiment) -> RunDirectory:
     arguments = training_arguments(experiment.recipe, "sft", SkinSFTConfig, experiment.file)
     base = base_checkpoint(experiment, lambda: [item.report.render() for item in made])
     rows_held_out = sft_rows(held_out) if evaluates else None
-    _train_sft(experiment, run, base, arguments, sft_rows(made), rows_held_out, data.train)
+    _train_sft(
+        experiment, run, base, arguments, sft_rows(made), rows_held_out, records_checksum(data.train, data.pixels)
+    )
     return run
 
 
@@ -73,7 +74,8 @@ def run_continued_sft(experiment: Experiment) -> RunDirectory:
     arguments = training_arguments(experiment.recipe, "sft", SkinSFTConfig, experiment.file)
     arguments = rival_arguments(arguments, seconds=grpo.seconds, sft_steps=run_directory(experiment, "sft").steps)
     start = _grpo_start(experiment)
-    _train_sft(experiment, run, start, arguments, answer_rows(experiment, data, records), None, records)
+    rows = answer_rows(experiment, data, records)
+    _train_sft(experiment, run, start, arguments, rows, None, records_checksum(records, data.pixels))
     return run
 
 
@@ -111,7 +113,7 @@ def run_grpo(experiment: Experiment) -> RunDirectory:
             model=model, reward_funcs=rewards, args=config, train_dataset=rows, processing_class=processor
         )
 
-    _train(experiment, run, trainer, records)
+    _train(experiment, run, trainer, records_checksum(records, data.pixels))
     return run
 
 
@@ -130,7 +132,7 @@ def _train_sft(
     arguments: dict[str, Any],
     rows: Any,
     held_out: Any,
-    records: Sequence[Record],
+    checksum: str,
 ) -> None:
     from skinrl.sft import SkinSFTConfig, SkinSFTTrainer
 
@@ -141,7 +143,7 @@ def _train_sft(
             model=model, args=config, train_dataset=rows, eval_dataset=held_out, processing_class=processor
         )
 
-    _train(experiment, run, trainer, records)
+    _train(experiment, run, trainer, checksum)
 
 
 def _load(experiment: Experiment, start: str) -> tuple[Any, Any]:
@@ -164,9 +166,13 @@ def _train(
     experiment: Experiment,
     run: RunDirectory,
     make_trainer: Callable[[dict[str, Any]], Any],
-    records: Sequence[Record],
+    checksum: str,
 ) -> None:
-    """Train, resuming from the newest complete checkpoint of the run directory, and hand on ``final/``."""
+    """Train, resuming from the newest complete checkpoint of the run directory, and hand on ``final/``.
+
+    Args:
+        checksum: of the records trained on; a run begun with other ones is refused.
+    """
     import torch
     from transformers import set_seed
 
@@ -183,7 +189,7 @@ def _train(
         run.settle_inputs(inputs_of(experiment, run.stage))
         run.write_environment(
             taxonomy=experiment.taxonomy.checksum,
-            data={"records": records_checksum(records)},
+            data={"records": checksum},
             extra={"processes": recipe.launch.processes},
         )
     trainer = make_trainer(common)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ class LoadedData:
         counts: source -> what was loaded and what was left out, with the reason.
         duplicates: identical images that were kept (labels agree).
         dropped: records dropped because their image also stands under a contradicting label.
+        pixels: path -> checksum of its upright pixels, of every image of `records`.
     """
 
     records: tuple[Record, ...]
@@ -38,6 +39,7 @@ class LoadedData:
     counts: Mapping[str, Mapping[str, int]]
     duplicates: tuple[Duplicate, ...] = ()
     dropped: tuple[Record, ...] = ()
+    pixels: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def leaks(self) -> tuple[Duplicate, ...]:
@@ -124,6 +126,7 @@ def load_records(
         counts={source: dict(c) for source, c in counts.items()},
         duplicates=tuple(find_duplicates(records, facts, taxonomy)),
         dropped=tuple(dropped),
+        pixels={path: facts[path].pixels for record in records for path in record.images},
     )
 
 

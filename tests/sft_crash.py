@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from sft_setup import sft_trainer
+from tiny_trainers import sft_trainer
 from transformers import TrainerCallback
 
 from skinrl.checkpoint import RunStoppedError

@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from sft_setup import assert_same_weights, sft_trainer, weights
 from tiny_model import build_tiny_vlm
+from tiny_trainers import assert_same_weights, sft_trainer, weights
 
 from skinrl.checkpoint import last_complete_checkpoint
 from skinrl.manifest import checkpoints

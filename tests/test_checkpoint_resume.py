@@ -10,12 +10,11 @@ from typing import Any
 
 import pytest
 import torch
-from datasets import Dataset
-from sft_setup import assert_same_weights, losses, sft_rows, sft_trainer, weights
-from tiny_model import build_tiny_vlm, distinct_tokens_reward, image_rows
-from trl import GRPOConfig, GRPOTrainer, SFTTrainer
+from tiny_model import build_tiny_vlm
+from tiny_trainers import assert_same_weights, grpo_trainer, losses, sft_rows, sft_trainer, weights
+from trl import GRPOTrainer, SFTTrainer
 
-from skinrl.checkpoint import CheckpointError, CheckpointMixin, strict_load
+from skinrl.checkpoint import CheckpointError, strict_load
 from skinrl.model import load_policy
 
 SAVED = {"save_strategy": "steps", "save_steps": 6}
@@ -86,40 +85,6 @@ def test_adapter_that_does_not_fit_is_refused(model: Path, tmp_path: Path) -> No
     wide, _ = load_policy(model, dtype="float32", lora=LORA)
     with pytest.raises(CheckpointError, match="weights are missing from the checkpoint, such as base_model"):
         strict_load(wide, tmp_path)
-
-
-class CheckpointedGRPO(CheckpointMixin, GRPOTrainer):
-    """Stock GRPO, with trusted checkpoints."""
-
-
-def grpo_trainer(model_path: Path, output_dir: Path, trainer_class: Any = CheckpointedGRPO, **settings: Any) -> Any:
-    args = GRPOConfig(
-        output_dir=str(output_dir),
-        **{
-            "per_device_train_batch_size": 4,
-            "num_generations": 4,
-            "max_completion_length": 8,
-            "learning_rate": 1e-3,
-            "logging_steps": 1,
-            "save_strategy": "no",
-            "report_to": [],
-            "use_cpu": True,
-            "bf16": False,
-            "gradient_checkpointing": False,
-            "disable_tqdm": True,
-            "seed": 5,
-            "generation_kwargs": {"suppress_tokens": [3, 4, 5, 6, 7]},
-        }
-        | settings,
-    )
-    policy, processor = load_policy(model_path, dtype="float32", max_pixels=56 * 56)
-    return trainer_class(
-        model=policy,
-        reward_funcs=distinct_tokens_reward,
-        args=args,
-        train_dataset=Dataset.from_list(image_rows(4)),
-        processing_class=processor,
-    )
 
 
 # One prompt of four a step, from a buffer of three steps that is used twice: an epoch is six steps

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 import torch
-from sft_setup import sft_rows, sft_trainer, weights
 from tiny_model import build_tiny_text, build_tiny_vlm, random_image
+from tiny_trainers import sft_rows, sft_trainer, weights
 from vlm_families import FAMILIES, build_family
 
 from skinrl.errors import InputError

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 import torch
-from sft_setup import GRADIENT_CASES, InOrder, assert_same_weights, losses, sft_rows, sft_trainer, weights
 from tiny_model import build_tiny_vlm
+from tiny_trainers import GRADIENT_CASES, InOrder, assert_same_weights, losses, sft_rows, sft_trainer, weights
 from transformers import TrainerCallback
 
 import skinrl.stopping

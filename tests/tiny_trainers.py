@@ -1,4 +1,4 @@
-"""What the tests of SFT and of checkpoints share: rows, a trainer on a tiny model, and ways to compare."""
+"""What the tests of SFT and of checkpoints share: rows, trainers on a tiny model, and ways to compare."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from typing import Any, ClassVar
 
 import torch
 from datasets import Dataset
-from tiny_model import random_image
+from tiny_model import distinct_tokens_reward, image_rows, random_image
 from torch.utils.data import SequentialSampler
+from trl import GRPOConfig, GRPOTrainer
 
+from skinrl.checkpoint import CheckpointMixin
 from skinrl.model import load_policy
 from skinrl.sft import SkinSFTConfig, SkinSFTTrainer
 
@@ -83,6 +85,40 @@ def sft_trainer(model_path: Path, output_dir: Path, *, rows: Any = None, load: A
         args=args,
         train_dataset=Dataset.from_list(sft_rows(8) if rows is None else rows),
         eval_dataset=None if eval_rows is None else Dataset.from_list(eval_rows),
+        processing_class=processor,
+    )
+
+
+class CheckpointedGRPO(CheckpointMixin, GRPOTrainer):
+    """Stock GRPO, with trusted checkpoints."""
+
+
+def grpo_trainer(model_path: Path, output_dir: Path, trainer_class: Any = CheckpointedGRPO, **settings: Any) -> Any:
+    args = GRPOConfig(
+        output_dir=str(output_dir),
+        **{
+            "per_device_train_batch_size": 4,
+            "num_generations": 4,
+            "max_completion_length": 8,
+            "learning_rate": 1e-3,
+            "logging_steps": 1,
+            "save_strategy": "no",
+            "report_to": [],
+            "use_cpu": True,
+            "bf16": False,
+            "gradient_checkpointing": False,
+            "disable_tqdm": True,
+            "seed": 5,
+            "generation_kwargs": {"suppress_tokens": [3, 4, 5, 6, 7]},
+        }
+        | settings,
+    )
+    policy, processor = load_policy(model_path, dtype="float32", max_pixels=56 * 56)
+    return trainer_class(
+        model=policy,
+        reward_funcs=distinct_tokens_reward,
+        args=args,
+        train_dataset=Dataset.from_list(image_rows(4)),
         processing_class=processor,
     )
 

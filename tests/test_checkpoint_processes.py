@@ -1,4 +1,4 @@
-"""SFT on two processes, over gloo: rows with and without images, gradients, saving, resuming, signals."""
+"""Two processes, over gloo: rows with and without images, gradients, saving, resuming, signals."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from sft_setup import GRADIENT_CASES, InOrder, assert_same_weights, sft_trainer
 from tiny_model import build_tiny_vlm
+from tiny_trainers import GRADIENT_CASES, InOrder, assert_same_weights, sft_trainer
 
 from skinrl.checkpoint import verify_checkpoint
 
@@ -37,7 +37,7 @@ def two_processes(request: pytest.FixtureRequest, model: Path, tmp_path_factory:
         starter = ["accelerate.commands.launch", "--config_file=launch/zero3_2cpu.yaml", f"--main_process_port={port}"]
     else:
         starter = ["torch.distributed.run", "--nproc_per_node=2", f"--master_port={port}"]
-    script = [str(HERE / "sft_processes.py"), str(model), str(out), request.param]
+    script = [str(HERE / "two_processes.py"), str(model), str(out), request.param]
     command = [sys.executable, "-m", *starter, *script]
     environment = os.environ | {"DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     with (out / "log").open("w") as log:
@@ -45,7 +45,7 @@ def two_processes(request: pytest.FixtureRequest, model: Path, tmp_path_factory:
             command, cwd=HERE.parent, env=environment, stdout=log, stderr=log, start_new_session=True
         )
         try:
-            code = job.wait(timeout=200)
+            code = job.wait(timeout=300)
         finally:
             if job.poll() is None:
                 os.killpg(job.pid, signal.SIGKILL)
@@ -83,17 +83,19 @@ def test_only_a_process_without_images_runs_the_zero_image(two_processes: Path) 
     assert "rank 1 mixed_on_both: 0 zero images" in log
 
 
-def test_run_resumed_in_its_second_epoch_equals_the_whole_one(two_processes: Path) -> None:
-    whole = load_file(two_processes / "whole" / "model.safetensors")
-    assert_same_weights(whole, load_file(two_processes / "resumed" / "model.safetensors"))
+@pytest.mark.parametrize("kind", ["sft", "lora", "grpo"])
+def test_resumed_run_equals_the_whole_one(kind: str, two_processes: Path) -> None:
+    file = "adapter_model.safetensors" if kind == "lora" else "model.safetensors"
+    whole = load_file(two_processes / f"{kind}-whole" / file)
+    assert_same_weights(whole, load_file(two_processes / f"{kind}-resumed" / file))
 
 
 def test_saved_model_is_one_safetensors_file_that_loads_strictly(two_processes: Path) -> None:
     from skinrl.model import load_policy
 
-    assert [path.name for path in (two_processes / "whole").glob("*.safetensors")] == ["model.safetensors"]
-    assert not list((two_processes / "whole").glob("*.bin"))
-    load_policy(two_processes / "whole", dtype="float32")
+    assert [path.name for path in (two_processes / "sft-whole").glob("*.safetensors")] == ["model.safetensors"]
+    assert not list((two_processes / "sft-whole").glob("*.bin"))
+    load_policy(two_processes / "sft-whole", dtype="float32")
 
 
 def test_signal_to_one_process_stops_both_with_a_complete_checkpoint(two_processes: Path) -> None:

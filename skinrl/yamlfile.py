@@ -17,7 +17,7 @@ from skinrl.errors import InputError
 try:
     from yaml import CSafeLoader as _BaseLoader
 except ImportError:  # a PyYAML without libyaml
-    from yaml import SafeLoader as _BaseLoader  # type: ignore[assignment]
+    from yaml import SafeLoader as _BaseLoader
 
 Key = str | int
 Lines = dict[tuple[Key, ...], int]
@@ -73,12 +73,12 @@ def read_yaml(path: Path, *, error: type[InputError] = InputError) -> tuple[Any,
             raise error(f"{path}: is empty; expected a YAML mapping")
         lines: Lines = {}
         _lines_of(node, (), lines, error, str(path))
-        data = loader.construct_document(node)  # type: ignore[no-untyped-call]
+        data = loader.construct_document(node)
     except yaml.YAMLError as problem:
         mark = getattr(problem, "problem_mark", None)
         place = f":{mark.line + 1}" if mark else ""
         reason = getattr(problem, "problem", None) or str(problem)
         raise error(f"{path}{place}: is not valid YAML ({reason})") from problem
     finally:
-        loader.dispose()  # type: ignore[no-untyped-call]
+        loader.dispose()
     return data, lines

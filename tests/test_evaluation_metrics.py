@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import networkx as nx
 import numpy as np
 import pytest
@@ -14,7 +16,7 @@ from skinrl.evaluation.scoring import target_of
 TOY = toy_taxonomy()
 
 # gold, answer, outcome, stated malignancy            shared / answered / wanted   severity
-WORKED = [
+WORKED: list[tuple[str, Any, Any, Any]] = [
     ("nodular_melanoma", "nodular_melanoma", "ok", None),  # 3 / 3 / 3   0
     ("nodular_melanoma", "lentigo_maligna_melanoma", "ok", None),  # 2 / 3 / 3   1
     ("naevus", "melanoma", "ok", None),  # 1 / 2 / 2   1

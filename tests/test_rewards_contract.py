@@ -26,6 +26,7 @@ from skinrl.rewards import (
     sample_rows,
     score_rows,
 )
+from skinrl.rewards.base import Reward
 from skinrl.rewards.contract import gold_completion
 from skinrl.taxonomy import Taxonomy
 from skinrl.taxonomy.similarity import SCHEMES
@@ -203,7 +204,7 @@ def test_saved_completions_are_scored_offline() -> None:
         for case, text in OPEN_CASES.items()
     ]
     rows.append({"completion": [{"role": "assistant", "content": said("melanoma")}], "id": "no gold at all"})
-    rewards = [report_format_reward, get_hierarchy_reward(TREE)]
+    rewards: list[Reward] = [report_format_reward, get_hierarchy_reward(TREE)]
     scored = score_rows(rows, rewards)
     assert len(scored) == len(rows)
     assert scored[0] == {"report_format_reward": 1.0, "hierarchy_reward": 1.0}

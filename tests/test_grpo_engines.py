@@ -86,7 +86,7 @@ def test_server_rollouts_with_the_push_by_file_are_the_trained_policy(server: An
 
 
 def test_a_stopped_server_leaves_no_process_behind(server: Any) -> None:
-    assert not server["group_alive"]
+    assert not server["alive"]
     assert not server["healthy_after_stop"]
 
 

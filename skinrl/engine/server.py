@@ -152,15 +152,25 @@ class VLLMServer:
     def stop(self, *, patience: float = 10.0) -> None:
         """End the whole process group: politely, and after ``patience`` seconds for good."""
         for number in (signal.SIGTERM, signal.SIGKILL):
-            try:
-                os.killpg(self._process.pid, number)
-            except ProcessLookupError:
+            if not self._signal(number):
                 break
-            try:
-                self._process.wait(patience)
-            except subprocess.TimeoutExpired:
-                continue
+            deadline = time.monotonic() + patience
+            # the first process may be gone while the engine, in the same group, still holds its memory
+            while self.is_alive() and time.monotonic() < deadline:
+                time.sleep(0.1)
         self._output.close()
+
+    def is_alive(self) -> bool:
+        """Whether any process of the group is left."""
+        self._process.poll()  # collect the first process, or it stays in the table
+        return self._signal(0) and _runs(self._process.pid)
+
+    def _signal(self, number: int) -> bool:
+        try:
+            os.killpg(self._process.pid, number)
+        except ProcessLookupError:
+            return False
+        return True
 
     def _tail(self, lines: int = 15) -> str:
         text = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
@@ -173,3 +183,18 @@ class VLLMServer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+
+
+def _runs(group: int) -> bool:
+    """Whether a process of ``group`` still runs: in a container nobody may collect the dead from the table."""
+    stats = list(Path("/proc").glob("[0-9]*/stat"))
+    if not stats:
+        return True  # no such table here
+    for stat in stats:
+        try:
+            state, _, process_group = stat.read_text().rpartition(")")[2].split()[:3]
+        except OSError:
+            continue  # it ended meanwhile
+        if int(process_group) == group and state != "Z":
+            return True
+    return False

@@ -121,24 +121,38 @@ class RunDirectory:
                     settings.unlink(missing_ok=True)
             files.write_yaml(self.recipe_file, resolved)
             return "complete" if self.is_complete else "new"
+        if not force:
+            self.refuse_other(resolved)
         before, _ = read_yaml(self.recipe_file, error=RecipeError)
-        difference = recipe_difference(before, resolved)
-        if difference:
-            if not force:
-                raise RecipeError(self._refusal(difference))
+        if recipe_difference(before, resolved):
             files.write_yaml(self.path / "recipe.before.yaml", before)
             files.write_yaml(self.recipe_file, resolved)
             self._complete_file.unlink(missing_ok=True)
         return "complete" if self.is_complete else "resume"
 
+    def refuse_other(self, resolved: Mapping[str, Any]) -> None:
+        """Refuse a recipe that is not the one under which work was done here. Writes nothing: for every process.
+
+        Raises:
+            RecipeError: as `prepare`.
+        """
+        if self.recipe_file.is_file() and self._has_work:
+            before, _ = read_yaml(self.recipe_file, error=RecipeError)
+            difference = recipe_difference(before, resolved)
+            if difference:
+                raise RecipeError(self._refusal(difference))
+
     @property
     def _has_work(self) -> bool:
         """Whether the folder holds anything that work has left: a metric, a checkpoint, a completion."""
         settings = {self.recipe_file, self.environment_file, self._inputs_file}
-        return self.path.is_dir() and any(file not in settings for file in self.path.iterdir())
+        found = self.path.iterdir() if self.path.is_dir() else ()
+        return any(file not in settings and file.suffix != ".part" for file in found)
 
     def settle_inputs(self, inputs: Mapping[str, str]) -> None:
         """Note which earlier stages this one builds on, or refuse where they are others than it began with.
+
+        For the main process; the others call `refuse_inputs`.
 
         Args:
             inputs: name of an earlier stage -> `stamp` of what it handed on; unfinished ones are left out.
@@ -146,21 +160,21 @@ class RunDirectory:
         Raises:
             RecipeError: an earlier stage was worked anew since.
         """
-        changed = self.changed_inputs(inputs)
+        self.refuse_inputs(inputs)
+        if not self._inputs_file.is_file():
+            files.write_json(self._inputs_file, dict(inputs))
+
+    def refuse_inputs(self, inputs: Mapping[str, str]) -> None:
+        """Refuse as `settle_inputs` does, and write nothing."""
+        if not self._inputs_file.is_file():
+            return
+        before = files.read_json(self._inputs_file, error=RecipeError)
+        changed = [name for name, stamp in inputs.items() if before.get(name, stamp) != stamp]
         if changed:
             raise RecipeError(
                 f"{self.path} builds on an earlier {' and '.join(changed)}, made anew since. Remove this folder to "
                 "work it anew too, or give the new one a run of its own (RUN=name)."
             )
-        if not self._inputs_file.is_file():
-            files.write_json(self._inputs_file, dict(inputs))
-
-    def changed_inputs(self, inputs: Mapping[str, str]) -> list[str]:
-        """Names of the earlier stages that are others than those this stage began with."""
-        if not self._inputs_file.is_file():
-            return []
-        before = files.read_json(self._inputs_file, error=RecipeError)
-        return [name for name, stamp in inputs.items() if before.get(name, stamp) != stamp]
 
     @property
     def stamp(self) -> str | None:
@@ -201,6 +215,8 @@ class RunDirectory:
         Raises:
             RecipeError: taxonomy or data changed since the stage was begun.
         """
+        if not force:
+            self.refuse_changed(taxonomy=taxonomy, data=data)
         checksums = files.plain({"taxonomy": taxonomy, "data": dict(data or {})})
         now: dict[str, Any] = {
             "versions": installed_versions(),
@@ -213,12 +229,22 @@ class RunDirectory:
         if self.environment_file.is_file():
             before = files.read_json(self.environment_file, error=RecipeError)
             earlier = before.pop("earlier", [])
-            if before.get("checksums") != checksums and not force:
-                raise RecipeError(self._refusal(recipe_difference(before.get("checksums"), checksums)))
             if before != now:
                 earlier = [*earlier, before]
         files.write_json(self.environment_file, {**now, "earlier": earlier})
         return now
+
+    def refuse_changed(self, *, taxonomy: str = "", data: Mapping[str, str] | None = None) -> None:
+        """Refuse other contents than those the stage was begun on. Writes nothing: for every process.
+
+        Raises:
+            RecipeError: as `write_environment`.
+        """
+        if self.environment_file.is_file():
+            before = files.read_json(self.environment_file, error=RecipeError).get("checksums")
+            now = files.plain({"taxonomy": taxonomy, "data": dict(data or {})})
+            if before != now:
+                raise RecipeError(self._refusal(recipe_difference(before, now)))
 
     def log(self, row: Mapping[str, Any]) -> None:
         """Add one row to ``metrics.jsonl``."""

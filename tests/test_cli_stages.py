@@ -222,6 +222,24 @@ def test_a_test_case_that_another_stage_learns_is_refused(
         evaluate._refuse_seen(experiment, data)
 
 
+def test_data_that_grew_since_training_is_refused(
+    opened: Callable[..., Experiment], draw: Callable[..., str], tmp_path: Path
+) -> None:
+    """Without a split column the splits are dealt anew, and a case that was trained on may be a test case now."""
+    experiment = opened()
+    data = stage_data(experiment, "evaluation")
+    sft = run_directory(experiment, "sft")
+    sft.write_environment(data={"records": records_checksum(data.train, data.pixels)})
+    sft.mark_complete()
+    evaluate._refuse_seen(experiment, data)
+    draw(tmp_path / "photographs" / "7.png", 7)
+    with (tmp_path / "photographs" / "cases.csv").open("a") as table:
+        table.write("\n7.png,melanoma,p8,train")
+    experiment = opened()
+    with pytest.raises(DataError, match=r"sft: was trained on other data than is there now"):
+        evaluate._refuse_seen(experiment, stage_data(experiment, "evaluation"))
+
+
 def test_completions_of_other_data_are_refused_before_anything_is_generated(
     opened: Callable[..., Experiment], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -256,6 +274,23 @@ def test_the_checksum_of_the_data_covers_what_the_images_show(
 
 
 # Several processes
+
+
+def test_every_process_refuses_what_the_main_one_refuses(
+    opened: Callable[..., Experiment], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise those of other machines wait for a main process that has gone."""
+    experiment = opened()
+    sft = run_directory(experiment, "sft")
+    assert not stages._finished(experiment, sft, "sft")
+    sft.log({"step": 1})
+    sft.write_environment(taxonomy="a")
+    monkeypatch.setenv("RANK", "1")
+    assert not stages._finished(experiment, sft, "sft")
+    with pytest.raises(RecipeError, match=r"-seed: 0"):
+        stages._finished(opened("seed=3"), sft, "sft")
+    with pytest.raises(RecipeError, match="taxonomy: a"):
+        stages._train(experiment, sft, lambda common: None, "sha256:1")
 
 
 def test_processes_of_one_launch_load_data_one_after_another(

@@ -79,10 +79,9 @@ def test_a_stage_refuses_to_go_on_from_an_earlier_stage_made_anew(place):
     grpo.prepare(RECIPE)
     grpo.settle_inputs({"sft": first})
     grpo.settle_inputs({"sft": first})
-    assert grpo.changed_inputs({}) == [], "an earlier stage that was removed to save space is no other one"
+    grpo.settle_inputs({})  # an earlier stage that was removed to save space is no other one
     files.write_json(place.path / "complete.json", {"finished": "later"})
     later = {"sft": str(place.stamp)}
-    assert grpo.changed_inputs(later) == ["sft"]
     with pytest.raises(RecipeError, match=r"earlier sft, made anew since.*RUN=name"):
         grpo.settle_inputs(later)
 

@@ -205,7 +205,8 @@ def _refuse_seen(experiment: Experiment, data: LoadedData) -> None:
     """Refuse test cases of which a training stage learns: splits are dealt by stage, and stages may load other data.
 
     Raises:
-        DataError: a record or a patient stands in the test split here and in another split there.
+        DataError: a record or a patient stands in the test split here and in another split there; or a stage was
+            trained on other data than is there now, so that nobody can say.
     """
     from skinrl.cli.build import stage_data
     from skinrl.data.images import some
@@ -215,12 +216,17 @@ def _refuse_seen(experiment: Experiment, data: LoadedData) -> None:
     stages: tuple[Literal["sft", "grpo"], ...] = ("sft", "grpo")
     for stage in stages:
         entries = recipe.data_for(stage)
-        if not entries or entries == recipe.data_for("evaluation"):
+        if not entries:
             continue
         if not all(entry.path and Path(entry.path).is_dir() for entry in entries):
             console().print(f"eval: the data of {stage} is not here, so nobody can say whether it holds a test case")
             continue
-        learnt = [record for record in stage_data(experiment, stage).records if record.split != "test"]
+        same = entries == recipe.data_for("evaluation")
+        loaded = data if same else stage_data(experiment, stage)
+        _refuse_changed(experiment, stage, loaded)
+        if same:
+            continue  # one load: its splits were checked there
+        learnt = [record for record in loaded.records if record.split != "test"]
         known = {(record.source, _own_id(record)) for record in learnt}
         seen = [record.id for record in data.split("test") if (record.source, _own_id(record)) in known]
         if seen:
@@ -229,6 +235,22 @@ def _refuse_seen(experiment: Experiment, data: LoadedData) -> None:
                 "entries of all stages name their splits, or load the same data"
             )
         refuse_shared_groups([*learnt, *data.split("test")])
+
+
+def _refuse_changed(experiment: Experiment, stage: str, loaded: LoadedData) -> None:
+    """Refuse an evaluation beside a model that was trained on other data than this: the splits were other ones."""
+    from skinrl import files
+    from skinrl.cli.build import records_checksum, run_directory
+
+    directory = run_directory(experiment, stage)
+    if not directory.is_complete or not directory.environment_file.is_file():
+        return
+    trained_on = files.read_json(directory.environment_file)["checksums"]["data"].get("records")
+    if trained_on != records_checksum(loaded.train, loaded.pixels):
+        raise DataError(
+            f"{directory.path}: was trained on other data than is there now, so that its training cases may stand "
+            "among the test cases. Give the data back as it was, or train again (RUN=name)"
+        )
 
 
 def _own_id(record: Record) -> str:

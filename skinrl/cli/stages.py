@@ -192,6 +192,8 @@ def _train(
             data={"records": checksum},
             extra={"processes": recipe.launch.processes},
         )
+    else:
+        run.refuse_changed(taxonomy=experiment.taxonomy.checksum, data={"records": checksum})
     trainer = make_trainer(common)
     trainer.add_callback(_log_callback(run))
     with run.session():
@@ -230,7 +232,9 @@ def _finished(experiment: Experiment, run: RunDirectory, *sections: str) -> bool
     """Settle what this stage folder is; say so if there is nothing left to do."""
     if experiment.recipe.model.factory is not None:
         use_local_files_only()
-    if not is_main_process():
+    if not is_main_process():  # refuses what the main process refuses, so that nobody waits for one that has gone
+        run.refuse_other(resolved(experiment, *sections))
+        run.refuse_inputs(inputs_of(experiment, run.stage))
         return run.is_complete
     state = run.prepare(resolved(experiment, *sections))
     if state != "new":

@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 import logging
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from tiny_model import build_tiny_vlm
+from tiny_model import build_tiny_vlm, image_rows
 from tiny_trainers import assert_same_weights, grpo_trainer, losses, sft_rows, sft_trainer, weights
 from trl import GRPOTrainer, SFTTrainer
 
 from skinrl.checkpoint import CheckpointError, strict_load
+from skinrl.grpo.config import SkinGRPOConfig
+from skinrl.grpo.trainer import SkinGRPOTrainer
 from skinrl.model import load_policy
 
 SAVED = {"save_strategy": "steps", "save_steps": 6}
@@ -109,6 +112,30 @@ def test_resumed_grpo_equals_the_uninterrupted_run(
     rewards = [log["reward"] for log in finished_grpo.state.log_history if "reward" in log]
     assert [log["reward"] for log in resumed.state.log_history if "reward" in log] == rewards
     assert_same_weights(weights(finished_grpo.model), weights(resumed.model))
+
+
+def test_resumed_grpo_of_an_adapter_with_its_frozen_reference_equals_the_uninterrupted_run(
+    model: Path, tmp_path: Path
+) -> None:
+    make = partial(
+        grpo_trainer,
+        model,
+        tmp_path,
+        trainer_class=SkinGRPOTrainer,
+        config_class=SkinGRPOConfig,
+        rows=image_rows(4, text_only=frozenset({1, 2})),
+        load={"lora": LORA},
+        beta=0.5,
+        generation_kwargs=None,
+        **BUFFERED | {"max_steps": 5},
+    )
+    whole = make(save_strategy="steps", save_steps=2)
+    whole.train()
+    assert set(whole.model.peft_config) == {"default", "ref"}
+    resumed = make()
+    resumed.train(resume_from_checkpoint=str(tmp_path / "checkpoint-2"))
+    assert losses(resumed) == losses(whole)
+    assert_same_weights(weights(whole.model), weights(resumed.model))
 
 
 def test_mixin_changes_nothing_of_an_uninterrupted_run(finished_grpo: Any, model: Path, tmp_path: Path) -> None:

@@ -93,8 +93,18 @@ class CheckpointedGRPO(CheckpointMixin, GRPOTrainer):
     """Stock GRPO, with trusted checkpoints."""
 
 
-def grpo_trainer(model_path: Path, output_dir: Path, trainer_class: Any = CheckpointedGRPO, **settings: Any) -> Any:
-    args = GRPOConfig(
+def grpo_trainer(
+    model_path: Path,
+    output_dir: Path,
+    *,
+    trainer_class: Any = CheckpointedGRPO,
+    config_class: Any = GRPOConfig,
+    rows: Any = None,
+    load: Any = None,
+    **settings: Any,
+) -> Any:
+    """A GRPO trainer in float32 on CPU; ``settings`` go to its config, ``load`` to ``load_policy``."""
+    args = config_class(
         output_dir=str(output_dir),
         **{
             "per_device_train_batch_size": 4,
@@ -113,12 +123,12 @@ def grpo_trainer(model_path: Path, output_dir: Path, trainer_class: Any = Checkp
         }
         | settings,
     )
-    policy, processor = load_policy(model_path, dtype="float32", max_pixels=56 * 56)
+    policy, processor = load_policy(model_path, dtype="float32", max_pixels=56 * 56, **(load or {}))
     return trainer_class(
         model=policy,
         reward_funcs=distinct_tokens_reward,
         args=args,
-        train_dataset=Dataset.from_list(image_rows(4)),
+        train_dataset=Dataset.from_list(image_rows(4) if rows is None else rows),
         processing_class=processor,
     )
 

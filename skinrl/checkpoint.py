@@ -165,6 +165,9 @@ class CheckpointMixin(_Base):
             )
         return result
 
+    def _send_telemetry(self) -> None:
+        """TRL would tell its makers of the run, and the variable that forbids it is often set too late."""
+
     # Which checkpoint
 
     def _checkpoint_to_resume(self, wanted: str | bool | None) -> Path | None:

@@ -35,6 +35,3 @@ class SkinSFTTrainer(CheckpointMixin, SFTTrainer):
         self.text_only = install_text_only(self.model)
         if args.flat_patience is not None:
             self.add_callback(FlatLossCallback(args.flat_patience, args.flat_min_delta))
-
-    def _send_telemetry(self) -> None:
-        """TRL would tell its makers of the run; nothing leaves this machine."""

@@ -25,7 +25,7 @@ def taxonomy() -> Taxonomy:
 
 @pytest.fixture(scope="module")
 def clinical(taxonomy: Taxonomy, tmp_path_factory: pytest.TempPathFactory) -> list[Record]:
-    return load(tmp_path_factory.mktemp("phantom"), taxonomy, domain="clinical", count=900, size=28)
+    return load(tmp_path_factory.mktemp("phantom"), taxonomy, domain="clinical", count=600, size=28)
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +106,7 @@ def test_clinical_records_have_a_label_alone(clinical: list[Record]) -> None:
 
 def test_about_half_of_the_training_labels_stop_at_an_inner_node(clinical: list[Record], taxonomy: Taxonomy) -> None:
     inner = [record.nodes[0] for record in clinical if record.nodes[0] not in DISEASES]
-    assert 0.44 < len(inner) / len(clinical) < 0.56
+    assert 0.42 < len(inner) / len(clinical) < 0.58
     assert all(any(taxonomy.is_ancestor(node, leaf) for leaf in DISEASES) for node in set(inner))
     assert taxonomy.root not in inner
 
@@ -123,7 +123,7 @@ def test_the_clinical_tail_is_long(taxonomy: Taxonomy, tmp_path: Path) -> None:
     assert weights.sum() == pytest.approx(1.0)
     assert weights[0] / weights[-1] == pytest.approx(10.0)
     assert weights[0] < 0.10  # the best guess without an image stays low
-    records = load(tmp_path, taxonomy, split="test", count=900, size=28)
+    records = load(tmp_path, taxonomy, split="test", count=600, size=28)
     counts = Counter(record.nodes[0] for record in records)
     ranked = [counts[leaf] for leaf in DISEASES]
     assert sum(ranked[:10]) > 3 * sum(ranked[-10:])

@@ -191,7 +191,10 @@ def server(folder: Path) -> dict[str, Any]:
             vllm_server_timeout=30,
         )
         trainer.train()
-        result = {"full": summary(trainer), "left": sorted(p.name for p in Path("/dev/shm").glob("skinrl-weights-*"))}
+        result: dict[str, Any] = {
+            "full": summary(trainer),
+            "left": sorted(p.name for p in Path("/dev/shm").glob("skinrl-weights-*")),
+        }
     result["alive"] = running.is_alive()
     result["healthy_after_stop"] = running.is_healthy()
     return result

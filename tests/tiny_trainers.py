@@ -62,23 +62,20 @@ def sft_trainer(model_path: Path, output_dir: Path, *, rows: Any = None, load: A
     """A ``SkinSFTTrainer`` in float32 on CPU; ``settings`` go to its config, ``load`` to ``load_policy``."""
     eval_rows = settings.pop("eval_rows", None)
     trainer_class = settings.pop("trainer_class", SkinSFTTrainer)
-    args = SkinSFTConfig(
-        output_dir=str(output_dir),
-        **{
-            "per_device_train_batch_size": 2,
-            "learning_rate": 1e-3,
-            "logging_steps": 1,
-            "save_strategy": "no",
-            "report_to": [],
-            "use_cpu": True,
-            "bf16": False,
-            "gradient_checkpointing": False,
-            "disable_tqdm": True,
-            "optim": "adamw_torch",
-            "seed": 3,
-        }
-        | settings,
-    )
+    defaults: dict[str, Any] = {
+        "per_device_train_batch_size": 2,
+        "learning_rate": 1e-3,
+        "logging_steps": 1,
+        "save_strategy": "no",
+        "report_to": [],
+        "use_cpu": True,
+        "bf16": False,
+        "gradient_checkpointing": False,
+        "disable_tqdm": True,
+        "optim": "adamw_torch",
+        "seed": 3,
+    }
+    args = SkinSFTConfig(output_dir=str(output_dir), **(defaults | settings))
     model, processor = load_policy(model_path, dtype="float32", **(load or {}))
     return trainer_class(
         model=model,

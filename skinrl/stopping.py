@@ -40,6 +40,15 @@ def any_process(flag: bool, device: torch.device) -> bool:
     return bool(shared.item())
 
 
+def largest(value: float, device: torch.device) -> float:
+    """The largest ``value`` of all processes; every process must call it. ``device``: where collectives run."""
+    if not dist.is_available() or not dist.is_initialized() or dist.get_world_size() == 1:
+        return value
+    shared = torch.tensor([value], device=device)
+    dist.all_reduce(shared, op=dist.ReduceOp.MAX)
+    return float(shared.item())
+
+
 class SaveOnSignal(TrainerCallback):
     """On SIGTERM or SIGUSR1: save a checkpoint at the end of the current step and stop.
 
@@ -85,12 +94,14 @@ class StopAfterSeconds(TrainerCallback, ExportableState):
     """Stop at the end of the first step after ``max_seconds`` of training.
 
     Counted: everything between the first step and now, evaluations and checkpoints included; the seconds before a
-    resume count too, up to the checkpoint. ``stopped`` says whether the budget ended the run.
+    resume count too, up to the checkpoint. ``stopped`` says whether the budget ended the run, ``share`` how much of it
+    was used at the end of the last step, the same on all processes.
     """
 
     def __init__(self, max_seconds: float) -> None:
         self.max_seconds = max_seconds
         self.stopped = False
+        self.share = 0.0
         self._before = 0.0
         self._start = time.monotonic()
 
@@ -103,7 +114,8 @@ class StopAfterSeconds(TrainerCallback, ExportableState):
         self._start = time.monotonic()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if any_process(self.elapsed >= self.max_seconds, args.device):
+        self.share = min(1.0, largest(self.elapsed, args.device) / self.max_seconds)
+        if self.share == 1.0:
             self.stopped = True
             control.should_training_stop = True
             if state.is_world_process_zero:

@@ -52,7 +52,9 @@ def test_a_second_load_reads_and_other_parameters_draw_anew(taxonomy: Taxonomy, 
     assert load(tmp_path, taxonomy, count=4, size=42) == first
     assert Path(first[0].images[0]).stat().st_mtime_ns == stamp
     assert len(load(tmp_path, taxonomy, count=6, size=42)) == 6
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["clinical_train"]
+    assert Path(first[0].images[0]).stat().st_mtime_ns == stamp, "a run that reads the first images keeps them"
+    names = sorted(path.name.rsplit("_", 1)[0] for path in tmp_path.iterdir())
+    assert names == ["clinical_train", "clinical_train"]
 
 
 def test_a_crash_while_drawing_leaves_nothing_behind(
@@ -157,7 +159,8 @@ def test_image_paths_lie_under_the_folder_and_open(clinical: list[Record]) -> No
 
 def test_the_manifest_holds_no_absolute_path(taxonomy: Taxonomy, tmp_path: Path) -> None:
     load(tmp_path, taxonomy, count=2, size=28)
-    for line in (tmp_path / "clinical_train" / "manifest.jsonl").read_text("utf-8").splitlines():
+    (manifest,) = tmp_path.glob("clinical_train_*/manifest.jsonl")
+    for line in manifest.read_text("utf-8").splitlines():
         assert not Path(json.loads(line)["images"][0]).is_absolute()
 
 

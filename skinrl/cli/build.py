@@ -41,7 +41,10 @@ def resolved(experiment: Experiment, *sections: str) -> dict[str, Any]:
     """
     values = experiment.recipe.model_dump(mode="json")
     shared = ("name", "seed", "model", "taxonomy", "data", "questions", "privacy")
-    return {key: value for key, value in values.items() if not sections or key in (*shared, *sections)}
+    if not sections:
+        return values
+    own = [entry for entry in values["data"] if set(entry.pop("use")) & set(sections)]
+    return {key: value for key, value in (values | {"data": own}).items() if key in (*shared, *sections)}
 
 
 def reward_functions(experiment: Experiment) -> tuple[list[Callable[..., list[float | None]]], list[float]]:

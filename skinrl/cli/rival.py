@@ -31,7 +31,7 @@ def check_log(experiment: Experiment) -> None:
 
 
 def rival_arguments(arguments: Mapping[str, Any], *, seconds: float, sft_steps: int) -> dict[str, Any]:
-    """SFT's settings for a run that the clock ends: as many epochs as fit, at SFT's learning rate.
+    """SFT's settings for a run that the clock ends: as many epochs as fit, the rate falling to 0 over the seconds.
 
     A warm-up given as a share is one of SFT's own steps: of the epochs asked for here it would never end.
     """
@@ -41,6 +41,7 @@ def rival_arguments(arguments: Mapping[str, Any], *, seconds: float, sft_steps: 
         "max_seconds": seconds,
         "num_train_epochs": 10_000,
         "max_steps": -1,
+        "cosine_over_seconds": True,
         "lr_scheduler_type": "constant_with_warmup",
         "lr_scheduler_kwargs": None,
         "warmup_steps": math.ceil(warmup * sft_steps) if warmup < 1 else warmup,

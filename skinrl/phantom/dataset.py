@@ -47,8 +47,9 @@ def load(
 ) -> list[Record]:
     """Records of one domain and split; draws the images under `path` first where they are not there yet.
 
-    The folder `path/<domain>_<split>` holds the PNGs, `manifest.jsonl` (one record a line) and `parameters.json`.
-    Where the parameters differ from those asked for, it is drawn anew, whole or not at all.
+    The folder `path/<domain>_<split>_<digest>` holds the PNGs, `manifest.jsonl` (one record a line) and
+    `parameters.json`. The digest is one of the parameters, so that another seed never draws over the images of a run;
+    the folder is there whole or not at all.
 
     Args:
         path: folder of the phantom; made where absent.
@@ -79,7 +80,8 @@ def load(
         "inner_share": inner_share,
         "drawn_by": _fingerprint(paths),
     }
-    folder = Path(path) / f"{domain}_{split}"
+    digest = hashlib.sha256(json.dumps(parameters, sort_keys=True).encode()).hexdigest()[:8]
+    folder = Path(path) / f"{domain}_{split}_{digest}"
     if not _is_current(folder, parameters):
         _write(folder, parameters, paths)
     return [_read(json.loads(line), folder) for line in (folder / "manifest.jsonl").read_text("utf-8").splitlines()]

@@ -11,7 +11,7 @@ from skinrl.errors import InputError
 
 @dataclass
 class SkinSFTConfig(SFTConfig):
-    """TRL's ``SFTConfig`` with three more fields, and one other default.
+    """TRL's ``SFTConfig`` with four more fields, and one other default.
 
     ``max_length`` is ``None``, not 1,024: a sequence is never cut, because a cut report teaches no answer, and a cut
     image is an error in the middle of a run.
@@ -35,11 +35,21 @@ class SkinSFTConfig(SFTConfig):
         metadata={"help": "Stop after this many seconds of training, those before a resume included."},
     )
 
+    cosine_over_seconds: bool = field(
+        default=False,
+        metadata={
+            "help": "Let the learning rate fall to 0 along a cosine over max_seconds, after the warm-up, in place of "
+            "lr_scheduler_type, which counts steps: how many fit into the seconds is not known before."
+        },
+    )
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.flat_patience is not None and self.flat_patience < 1:
             raise InputError(f"sft.flat_patience: found {self.flat_patience}; expected at least 1, or nothing")
         if self.flat_patience is not None and self.eval_strategy == "no":
             raise InputError("sft.flat_patience needs evaluations: set sft.eval_strategy and sft.eval_steps")
+        if self.cosine_over_seconds and self.max_seconds is None:
+            raise InputError("sft.cosine_over_seconds needs sft.max_seconds, the seconds to fall over")
         if self.max_seconds is not None and self.max_seconds <= 0:
             raise InputError(f"sft.max_seconds: found {self.max_seconds}; expected more than 0, or nothing")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
+from torch.optim.lr_scheduler import LambdaLR
 from trl import SFTTrainer
 
 from skinrl.checkpoint import CheckpointMixin
 from skinrl.sft.config import SkinSFTConfig
 from skinrl.sft.flat import FlatLossCallback
+from skinrl.stopping import StopAfterSeconds
 from skinrl.text_only import install_text_only
 
 
@@ -35,3 +38,16 @@ class SkinSFTTrainer(CheckpointMixin, SFTTrainer):
         self.text_only = install_text_only(self.model)
         if args.flat_patience is not None:
             self.add_callback(FlatLossCallback(args.flat_patience, args.flat_min_delta))
+
+    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
+        """TRL's, or the cosine over seconds."""
+        if not self.args.cosine_over_seconds:
+            return super().create_scheduler(num_training_steps, optimizer)
+        clock = next(found for found in self.callback_handler.callbacks if isinstance(found, StopAfterSeconds))
+        warmup = self.args.get_warmup_steps(num_training_steps)
+
+        def factor(step: int) -> float:
+            return min(1.0, (step + 1) / (warmup + 1)) * 0.5 * (1 + math.cos(math.pi * clock.share))
+
+        self.lr_scheduler = LambdaLR(self.optimizer if optimizer is None else optimizer, factor)
+        return self.lr_scheduler

@@ -16,6 +16,8 @@ from skinrl.taxonomy import Taxonomy
 from skinrl.textbook.trajectory import Trajectory
 
 NONE_RECORDED = "none recorded"
+#: Kinds whose values are adjectives, and what they are said of; values of other kinds stand alone.
+_NOUNS = {"colour": "colour", "border": "border", "shape": "shape", "number": "number", "arrangement": "arrangement"}
 #: Kinds in the order in which they are weighed; any other kind follows, by name.
 _ORDER = ("primary_lesion", "shape", "scale", "border", "colour", "number", "arrangement")
 
@@ -109,11 +111,17 @@ def _support(concepts: Mapping[str, Sequence[str]], typical: Mapping[str, Sequen
     return ""
 
 
+def _phrase(kind: str, value: str) -> str:
+    """Textbook knowledge in words: ``typical plaque``, ``typical irregular border``."""
+    noun = "" if kind not in _NOUNS or value.endswith(_NOUNS[kind]) else f" {_NOUNS[kind]}"
+    return f"typical {value}{noun}"
+
+
 def _contrast(words: Mapping[str, Sequence[str]], other: Mapping[str, Sequence[str]]) -> str:
     """What is typical of the other disease and does not appear among `words`; empty where nothing differs."""
     for kind in _kinds(other):
         if words.get(kind) and not _agrees(words[kind], other[kind]):
-            return f"typical {other[kind][0]}"
+            return _phrase(kind, other[kind][0])
     return ""
 
 
@@ -121,5 +129,5 @@ def _reasoning(typical: Mapping[str, Sequence[str]], other: Mapping[str, Sequenc
     """What is typical of the diagnosis and not of its neighbour; empty where no morphology is known."""
     telling = [kind for kind in _kinds(typical) if not _agrees(typical[kind], other.get(kind, ()))]
     for kind in telling or _kinds(typical):
-        return f"typical {typical[kind][0]}"
+        return _phrase(kind, typical[kind][0])
     return ""

@@ -42,7 +42,7 @@ data:
     kwargs: {columns: {image: photo, label: dx, patient: who, split: part}}
 questions: {kind: open, wording: short}
 rewards:
-  - {fn: "./my_rewards.py:shortness", weight: 0.5}
+  - {fn: "./clinic_rewards.py:shortness", weight: 0.5}
   - {factory: "skinrl.rewards:get_hierarchy_reward"}
 sft:
   max_steps: 2
@@ -80,7 +80,7 @@ def clinic(tmp_path: Path) -> Path:
         rows.append(f"p{number}.png,{'RASH' if number % 2 else 'MM'},patient{number},{part}")
     (photographs / "cases.csv").write_text("\n".join(rows) + "\n")
     (tmp_path / "overlay.yaml").write_text(OVERLAY)
-    (tmp_path / "my_rewards.py").write_text(REWARD)
+    (tmp_path / "clinic_rewards.py").write_text(REWARD)
     (tmp_path / "labels.yaml").write_text(LABELS)
     (tmp_path / "recipe.yaml").write_text(RECIPE)
     build_tiny_vlm(tmp_path / "model")

@@ -71,3 +71,5 @@ try:
 except RunStoppedError as error:
     print(f"rank {RANK}: {error}", flush=True)
 print(f"rank {RANK} done", flush=True)
+# The group's threads must end before the interpreter does, or they abort it
+torch.distributed.destroy_process_group()

@@ -194,11 +194,15 @@ def _train(
         )
     else:
         run.refuse_changed(taxonomy=experiment.taxonomy.checksum, data={"records": checksum})
-    trainer = make_trainer(common)
-    trainer.add_callback(_log_callback(run))
-    with run.session():
-        trainer.train(resume_from_checkpoint=True)
-    _hand_on(trainer, run)
+    try:
+        trainer = make_trainer(common)
+        trainer.add_callback(_log_callback(run))
+        with run.session():
+            trainer.train(resume_from_checkpoint=True)
+        _hand_on(trainer, run)
+    finally:
+        if torch.distributed.is_initialized():  # its threads would abort an interpreter that ends before them
+            torch.distributed.destroy_process_group()
 
 
 def _log_callback(run: RunDirectory) -> Any:

@@ -18,6 +18,7 @@ from skinrl.cli.build import (
     trajectories,
 )
 from skinrl.cli.common import Experiment, console, is_main_process, use_local_files_only
+from skinrl.cli.lengths import refuse_too_long
 from skinrl.errors import InputError
 
 if TYPE_CHECKING:
@@ -104,6 +105,8 @@ def run_grpo(experiment: Experiment) -> RunDirectory:
     arguments = training_arguments(recipe, "grpo", SkinGRPOConfig, experiment.file)
     arguments |= {"reward_weights": weights}
     rows = grpo_rows(records, experiment.taxonomy, recipe.questions, seed=recipe.seed, pools=data.pools)
+    engine = arguments.get("vllm_max_model_length") if arguments.get("use_vllm") else None
+    refuse_too_long(experiment, start, rows, completion=arguments.get("max_completion_length", 512), engine=engine)
     _say(f"grpo: {len(rows)} prompts, {len(rewards)} rewards, from {start}")
 
     def trainer(common: dict[str, Any]) -> Any:
@@ -135,6 +138,8 @@ def _train_sft(
     checksum: str,
 ) -> None:
     from skinrl.sft import SkinSFTConfig, SkinSFTTrainer
+
+    refuse_too_long(experiment, start, rows)
 
     def trainer(common: dict[str, Any]) -> Any:
         config = SkinSFTConfig(**arguments, **common)

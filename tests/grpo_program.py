@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -251,6 +252,9 @@ def main() -> None:
     if result:
         result["seconds"] = time.monotonic() - begun
         (folder / f"{scenario}.json").write_text(json.dumps(result), encoding="utf-8")
+    if scenario == "zero3":  # as skinrl.cli.main does with several processes
+        sys.stdout.flush()
+        os._exit(0)
 
 
 if __name__ == "__main__":

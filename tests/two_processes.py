@@ -71,5 +71,7 @@ try:
 except RunStoppedError as error:
     print(f"rank {RANK}: {error}", flush=True)
 print(f"rank {RANK} done", flush=True)
-# The group's threads must end before the interpreter does, or they abort it
+# As skinrl.cli.main does: threads of the collectives abort an interpreter that ends before them, now and then
 torch.distributed.destroy_process_group()
+sys.stdout.flush()
+os._exit(0)

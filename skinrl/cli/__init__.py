@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 the work failed, 2 the input is wrong.
 
 from __future__ import annotations
 
+import os
 import sys
 
 
@@ -13,8 +14,18 @@ def main() -> None:
     from skinrl.cli.app import app
     from skinrl.errors import SkinRLError
 
+    code: object = 0
     try:
         app()
     except SkinRLError as error:
         print(f"skinrl: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+        code = error.exit_code
+    except SystemExit as stop:  # how typer ends
+        code = stop.code
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and (code is None or isinstance(code, int)):
+        # Threads of the collectives abort an interpreter that ends before them, now and then: a run that had
+        # succeeded would end with code -6. All is written by now, so the interpreter's own end is left out.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code or 0)
+    sys.exit(code)  # type: ignore[arg-type]  # a code, or a text that Python prints

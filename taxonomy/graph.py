@@ -53,7 +53,8 @@ class Node:
     ``behaviour`` is what the file states, which every leaf does; ask :meth:`Taxonomy.behaviour` for inner nodes.
     ``codes`` maps a scheme to a code with its prefix (``{"DOID": "DOID:2513"}``), ``morphology`` one of
     ``MORPHOLOGY_KEYS`` to its typical values, and ``sources`` a fact (``"behaviour"``, ``"parents.eczema"``,
-    ``"morphology.colour.red"``) to the keys of the sources that state it.
+    ``"morphology.colour.red"``) to the keys of the sources that state it; ``locators`` maps the same facts to the
+    place inside each of those sources (a document, a row, a code, a count), ``""`` where none is given.
     """
 
     id: str
@@ -65,10 +66,11 @@ class Node:
     morphology: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     differential: tuple[Differential, ...] = ()
     sources: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    locators: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     note: str = ""
 
     def __post_init__(self) -> None:
-        for key in ("codes", "morphology", "sources"):
+        for key in ("codes", "morphology", "sources", "locators"):
             object.__setattr__(self, key, MappingProxyType(dict(getattr(self, key))))
 
     def __reduce__(self) -> tuple[Any, ...]:  # a mapping proxy does not pickle

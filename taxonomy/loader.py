@@ -14,9 +14,12 @@ from skinrl.taxonomy.validate import Draft, validate_behaviour, validate_drafts
 from skinrl.yamlfile import Lines, read_yaml
 
 _FOLDER = Path(__file__).parent
-_FILE_KEYS = ("name", "version", "extends", "description", "default_source", "sources", "nodes")
-_NODE_KEYS = ("name", "parents", "synonyms", "behaviour", "codes", "morphology", "differential", "source", "note")
-_SOURCE_KEYS = ("title", "licence", "reviewed", "where")
+_FILE_KEYS = ("name", "version", "extends", "description", "default_source", "sources", "parts", "nodes")
+_NODE_KEYS = (
+    "name", "parents", "synonyms", "behaviour", "codes", "morphology", "differential", "source", "where", "note",
+)  # fmt: skip
+_PART_KEYS = ("nodes",)
+_SOURCE_KEYS = ("title", "licence", "reviewed", "where", "place", "place_from")
 _ID = re.compile(r"[a-z0-9]+(_[a-z0-9]+)*")
 _At = tuple[str | int, ...]  # the way to a place in the file: ("nodes", "eczema", "parents", 0)
 _CODE = re.compile(r"(?P<scheme>[A-Z]+):\S+")
@@ -67,7 +70,7 @@ class _Reader:
         nodes = [
             Node(
                 draft.id, draft.name, draft.parents, draft.synonyms, draft.behaviour, draft.codes, draft.morphology,
-                draft.differential, draft.sources, draft.note,
+                draft.differential, draft.sources, draft.locators, draft.note,
             )
             for draft in self.drafts.values()
         ]  # fmt: skip
@@ -85,9 +88,24 @@ class _Reader:
             self._read(base_path, (*seen, path.resolve()))
             self.file, self.lines = path, lines
         self._read_sources(top, extends=base is not None)
+        self._read_nodes(top)
+        name = self._text(top.get("name", path.stem), ("name",))
+        for index, item in enumerate(self._list(top.get("parts", []), ("parts",))):
+            self.file, self.lines = path, lines
+            self._read_part(path.parent / self._text(item, ("parts", index)), ("parts", index))
+        return name
+
+    def _read_part(self, path: Path, at: _At) -> None:
+        """A file of nodes alone; what it leaves out (name, sources) is said by the file that lists it."""
+        if not path.is_file():
+            self._fail(at, f"no such file {path}; expected the path of a YAML file, from this one's folder")
+        data, self.lines = read_yaml(path, error=TaxonomyError)
+        self.file = path
+        self._read_nodes(self._mapping(data, (), _PART_KEYS))
+
+    def _read_nodes(self, top: Mapping[str, Any]) -> None:
         for id, body in self._mapping(top.get("nodes"), ("nodes",), None).items():
             self._read_node(id, body)
-        return self._text(top.get("name", path.stem), ("name",))
 
     def _base(self, base: Any, path: Path, seen: Sequence[Path]) -> Path:
         text = self._text(base, ("extends",))
@@ -121,31 +139,32 @@ class _Reader:
         draft = self.drafts.get(id)
         if draft is None:
             place = self._place(at)
-            draft = Draft(id, place, id.replace("_", " "), (), (), None, {}, {}, (), {}, {}, "")
+            draft = Draft(id, place, id.replace("_", " "), (), (), None, {}, {}, (), {}, {}, {}, {}, "")
             self.drafts[id] = draft
         if "name" in fields:
             draft.name = self._text(fields["name"], (*at, "name"))
         draft.places["name"] = self._place((*at, "name"))
         if "note" in fields:
             draft.note = self._text(fields["note"], (*at, "note"))
+        self._read_where(draft, fields, at)
+        self._read_codes(draft, fields, at)
         if "source" in fields:
-            draft.sources["node"] = tuple(self._text(fields["source"], (*at, "source")).split())
+            marks = self._text(fields["source"], (*at, "source")).split()
+            self._state(draft, "node", (*draft.marks("node"), *marks), (*at, "source"))
         self._read_behaviour(draft, fields, at)
         draft.parents += self._facts(draft, fields, at, "parents", known=draft.parents)
         draft.synonyms += self._facts(draft, fields, at, "synonyms", known=draft.synonyms)
-        self._read_codes(draft, fields, at)
         self._read_morphology(draft, fields, at)
         self._read_differential(draft, fields, at)
 
     def _read_behaviour(self, draft: Draft, fields: Mapping[str, Any], at: _At) -> None:
         if "behaviour" not in fields:
             return
-        value, keys = self._marked(self._text(fields["behaviour"], (*at, "behaviour")))
+        value, marks = self._marked(self._text(fields["behaviour"], (*at, "behaviour")))
         if value not in BEHAVIOURS:
             self._fail((*at, "behaviour"), f"unknown behaviour {value!r}; expected one of: {', '.join(BEHAVIOURS)}")
         draft.behaviour = value
-        draft.sources["behaviour"] = keys
-        draft.places["behaviour"] = self._place((*at, "behaviour"))
+        self._state(draft, "behaviour", marks, (*at, "behaviour"))
 
     def _facts(
         self, draft: Draft, fields: Mapping[str, Any], at: _At, kind: str, known: Sequence[str]
@@ -154,12 +173,11 @@ class _Reader:
         found: list[str] = []
         for index, item in enumerate(self._list(fields.get(kind, []), (*at, kind))):
             where: _At = (*at, kind, index)
-            value, keys = self._marked(self._text(item, where))
+            value, marks = self._marked(self._text(item, where))
             if value in found or value in known:
                 self._fail(where, f"{value!r} stands twice among the {kind} of {draft.id!r}")
             found.append(value)
-            draft.sources[f"{kind}.{value}"] = keys
-            draft.places[f"{kind}.{value}"] = self._place(where)
+            self._state(draft, f"{kind}.{value}", marks, where)
         return tuple(found)
 
     def _read_codes(self, draft: Draft, fields: Mapping[str, Any], at: _At) -> None:
@@ -177,23 +195,46 @@ class _Reader:
             where = (*at, "morphology", key)
             values: list[str] = []
             for index, item in enumerate(self._list(items, where)):
-                value, keys = self._marked(self._text(item, (*where, index)))
+                value, marks = self._marked(self._text(item, (*where, index)))
                 values.append(value)
-                draft.sources[f"morphology.{key}.{value}"] = keys
-                draft.places[f"morphology.{key}.{value}"] = self._place((*where, index))
-            draft.morphology[key] = tuple(values)
+                self._state(draft, f"morphology.{key}.{value}", marks, (*where, index))
+            draft.morphology[key] = (*draft.morphology.get(key, ()), *values)
 
     def _read_differential(self, draft: Draft, fields: Mapping[str, Any], at: _At) -> None:
+        """A neighbour stated in two files is one neighbour: the marks add up, the words are those that were given."""
         where = (*at, "differential")
+        known = {other.node: other for other in draft.differential}
         for id, why in self._mapping(fields.get("differential", {}), where, None).items():
-            text, keys = self._marked(self._text(why, (*where, id)))
-            draft.differential += (Differential(id, text, " ".join(keys)),)
-            draft.sources[f"differential.{id}"] = keys
-            draft.places[f"differential.{id}"] = self._place((*where, id))
+            text, marks = self._marked(self._text(why, (*where, id)))
+            fact = f"differential.{id}"
+            if id in known:
+                text = known[id].why or text
+                if draft.sources[fact] != (self.default,):
+                    marks = (*draft.marks(fact), *marks)
+            self._state(draft, fact, marks, (*where, id))
+            known[id] = Differential(id, text, " ".join(draft.sources[fact]))
+        draft.differential = tuple(known.values())
+
+    def _read_where(self, draft: Draft, fields: Mapping[str, Any], at: _At) -> None:
+        for key, place in self._mapping(fields.get("where", {}), (*at, "where"), None).items():
+            draft.where[key] = self._text(place, (*at, "where", key))
+
+    def _state(self, draft: Draft, fact: str, marks: Sequence[str], at: _At) -> None:
+        """Write down who states ``fact``, where in the source, and on which line of ours it stands."""
+        keys = tuple(mark.partition(":")[0] for mark in marks)
+        draft.sources[fact] = keys
+        draft.locators[fact] = tuple(self._locator(draft, mark) for mark in marks)
+        draft.places[fact] = self._place(at)
+
+    def _locator(self, draft: Draft, mark: str) -> str:
+        """The place inside the source: the mark's own, else the node's ``where:``, else its code of that scheme."""
+        key, _, place = mark.partition(":")
+        scheme = self.sources.get(key, {}).get("place_from", "")
+        return place or draft.where.get(key) or draft.codes.get(scheme, "")
 
     def _marked(self, text: str) -> tuple[str, tuple[str, ...]]:
-        """``"benign @do mesh"`` -> ``("benign", ("do", "mesh"))``; no mark means the file's default source."""
-        value, _, marks = text.rpartition(" @") if " @" in text else (text, "", "")
+        """``"benign @do mesh:D1"`` -> ``("benign", ("do", "mesh:D1"))``; no mark means the file's default source."""
+        value, _, marks = f" {text}".rpartition(" @") if " @" in f" {text}" else (text, "", "")
         return value.strip(), tuple(marks.split()) or (self.default,)
 
     # --------------------------------------------------------------------------------------------------- types

@@ -25,9 +25,16 @@ class Draft:
     codes: dict[str, str]
     morphology: dict[str, tuple[str, ...]]
     differential: tuple[Differential, ...]
-    sources: dict[str, tuple[str, ...]]
-    places: dict[str, str]  # "parents.eczema", "synonyms.wart" -> "file:line"
+    sources: dict[str, tuple[str, ...]]  # "parents.eczema", "synonyms.wart" -> keys of the sources that state it
+    locators: dict[str, tuple[str, ...]]  # the place inside each of those sources, "" where none is given
+    places: dict[str, str]  # "parents.eczema" -> "file:line" of ours
+    where: dict[str, str]  # source key -> the place that its marks on this node mean
     note: str
+
+    def marks(self, fact: str) -> tuple[str, ...]:
+        """The marks of a fact as a file writes them: ``("do:DOID:37", "mesh")``."""
+        pairs = zip(self.sources.get(fact, ()), self.locators.get(fact, ()), strict=True)
+        return tuple(f"{key}:{place}" if place else key for key, place in pairs)
 
 
 def validate_drafts(drafts: Mapping[str, Draft], sources: Mapping[str, Any]) -> None:

@@ -167,7 +167,7 @@ def test_an_overlay_that_claims_a_name_of_ours_is_refused_with_both_places(tmp_p
     )
     with pytest.raises(
         TaxonomyError,
-        match=r"tree\.yaml:3: 'Shingles' names both 'my_rash' and 'herpes_zoster'.*dermatology\.yaml:\d+",
+        match=r"tree\.yaml:3: 'Shingles' names both 'my_rash' and 'herpes_zoster'.*infectious\.yaml:\d+",
     ):
         load_taxonomy(path)
 
@@ -183,3 +183,45 @@ def test_loading_is_quick():
     start = time.process_time()
     load_taxonomy()
     assert time.process_time() - start < 0.3
+
+
+PARTED = """\
+name: small
+default_source: book
+sources:
+  book: {title: a book}
+  do: {title: an ontology, place_from: DOID}
+parts: [rash.yaml, count.yaml]
+nodes:
+  skin: {}
+"""
+RASH = """\
+nodes:
+  eczema:
+    parents: [skin @do]
+    behaviour: non-neoplastic @book:p.12
+    codes: [DOID:2723]
+    where: {book: p.7}
+    morphology: {colour: [red @book]}
+    differential: {wart: rough and single}
+  wart: {parents: [skin], behaviour: benign}
+"""
+
+
+def test_parts_are_read_and_every_mark_has_its_place(tmp_path):
+    write(tmp_path, RASH, "rash.yaml")
+    write(tmp_path, 'nodes:\n  eczema:\n    differential: {wart: "@do:17"}\n', "count.yaml")
+    eczema = load_taxonomy(write(tmp_path, PARTED)).node("eczema")
+    assert eczema.locators["parents.skin"] == ("DOID:2723",)  # the node's own code of that source
+    assert eczema.locators["morphology.colour.red"] == ("p.7",)  # the node's `where:`
+    assert eczema.locators["behaviour"] == ("p.12",)  # the mark's own
+    (neighbour,) = eczema.differential  # stated twice: the words stay, the cited mark replaces none
+    assert (neighbour.node, neighbour.why, neighbour.source) == ("wart", "rough and single", "do")
+    assert eczema.locators["differential.wart"] == ("17",)
+
+
+def test_a_part_that_is_missing_or_says_more_than_nodes_is_named(tmp_path):
+    assert "FILE:6: no such file" in fault(tmp_path, PARTED)
+    write(tmp_path, "name: other\nnodes: {}\n", "rash.yaml")
+    with pytest.raises(TaxonomyError, match=r"rash\.yaml:1: unknown key 'name'"):
+        load_taxonomy(tmp_path / "tree.yaml")

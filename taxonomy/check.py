@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from skinrl.taxonomy.graph import Taxonomy
@@ -9,21 +10,21 @@ from skinrl.taxonomy.graph import Taxonomy
 _FACTS = ("parents.", "behaviour", "morphology.", "differential.")
 
 
-def check(taxonomy: Taxonomy) -> dict[str, Any]:
+def check(taxonomy: Taxonomy, places: Mapping[str, Mapping[str, str]] | None = None) -> dict[str, Any]:
     """Counts of a taxonomy, and what a person should look at.
 
     ``facts_unreviewed`` counts parents, behaviours, morphology values and differential neighbours none of whose
-    sources is reviewed. ``faults`` lists what loads but is wrong: a parent that another parent implies, a differential
-    between a disease and a kind of it, a differential without morphology. What cannot load never gets here: the
-    loader raises.
+    sources is reviewed; ``_sourced`` counts those that a source other than the maintainers states. ``faults`` lists
+    what loads but is wrong: a parent that another parent implies, a differential between a disease and a kind of it, a
+    fact marked with a source of many pages without the place in it. What cannot load never gets here: the loader
+    raises. ``places`` (see :func:`~skinrl.taxonomy.loader.load_with_places`) gives the faults their file and line.
     """
     nodes = [taxonomy.node(id) for id in taxonomy.ids]
-    unreviewed = sum(
-        not any(taxonomy.sources.get(key, {}).get("reviewed") for key in keys)
+    facts = [(fact, _sourced(taxonomy, keys)) for node in nodes for fact, keys in node.sources.items()]
+    morphology = {
+        node.id: any(_sourced(taxonomy, node.sources[fact]) for fact in node.sources if fact.startswith("morphology."))
         for node in nodes
-        for fact, keys in node.sources.items()
-        if fact.startswith(_FACTS)
-    )
+    }
     return {
         "name": taxonomy.name,
         "checksum": taxonomy.checksum,
@@ -35,27 +36,45 @@ def check(taxonomy: Taxonomy) -> dict[str, Any]:
         "synonyms": sum(len(node.synonyms) for node in nodes),
         "codes": sum(len(node.codes) for node in nodes),
         "differential_edges": sum(len(node.differential) for node in nodes),
+        "differential_edges_sourced": sum(
+            _sourced(taxonomy, other.source.split()) for node in nodes for other in node.differential
+        ),
         "with_morphology": sum(bool(node.morphology) for node in nodes),
+        "with_morphology_sourced": sum(morphology.values()),
         "leaves_without_behaviour": sum(taxonomy.behaviour(id) is None for id in taxonomy.leaves),
-        "facts_unreviewed": unreviewed,
-        "faults": _faults(taxonomy),
+        "facts": sum(fact.startswith(_FACTS) for fact, _ in facts),
+        "facts_unreviewed": sum(not reviewed for fact, reviewed in facts if fact.startswith(_FACTS)),
+        "faults": [
+            f"{(places or {}).get(id, {}).get(fact, 'taxonomy')}: {fault}" for id, fact, fault in _faults(taxonomy)
+        ],
     }
 
 
-def _faults(taxonomy: Taxonomy) -> list[str]:
-    found = []
+def _sourced(taxonomy: Taxonomy, keys: Sequence[str]) -> bool:
+    return any(taxonomy.sources.get(key, {}).get("reviewed") for key in keys)
+
+
+def _faults(taxonomy: Taxonomy) -> Iterator[tuple[str, str, str]]:
+    """Node, its fact, and what is wrong with it."""
     for id in taxonomy.ids:
         node = taxonomy.node(id)
         for parent in node.parents:
             others = [other for other in node.parents if other != parent]
             if any(taxonomy.is_ancestor(parent, other) for other in others):
-                found.append(f"{id}: the parent {parent} is also an ancestor of another of its parents")
-        if node.differential and not node.morphology:
-            found.append(f"{id}: has a differential but no morphology")
+                yield (
+                    id,
+                    f"parents.{parent}",
+                    f"{id}: the parent {parent} is also an ancestor of another of its parents",
+                )
+        for fact, keys in node.sources.items():
+            for key, place in zip(keys, node.locators[fact], strict=True):
+                if not place and "place" in taxonomy.sources.get(key, {}):
+                    wanted = taxonomy.sources[key]["place"]
+                    yield id, fact, f"{id}: {fact} is marked @{key} without the place in it ({wanted})"
         for other in node.differential:
             if taxonomy.is_ancestor(id, other.node) or taxonomy.is_ancestor(other.node, id):
-                found.append(f"{id}: its differential names {other.node}, and one is a kind of the other")
-    return found
+                fault = f"{id}: its differential names {other.node}, and one is a kind of the other"
+                yield id, f"differential.{other.node}", fault
 
 
 def show(taxonomy: Taxonomy, node: str | None = None, depth: int | None = None) -> str:

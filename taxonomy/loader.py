@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NoReturn
 
 from skinrl.errors import TaxonomyError
 from skinrl.taxonomy.graph import BEHAVIOURS, MORPHOLOGY_KEYS, Differential, Node, Taxonomy
-from skinrl.taxonomy.validate import Draft, validate_behaviour, validate_drafts
+from skinrl.taxonomy.validate import Draft, behaviour_faults, draft_faults, raise_faults
 from skinrl.yamlfile import Lines, read_yaml
 
 _FOLDER = Path(__file__).parent
@@ -32,10 +33,18 @@ def load_taxonomy(name_or_path: str | Path = "dermatology") -> Taxonomy:
     morphology or differential neighbours of nodes that exist.
 
     Raises:
-        TaxonomyError: file and line of what is wrong: an unknown key, a wrong type, an unknown parent, a name that
-            two nodes claim, a cycle, an orphan, a leaf without behaviour.
+        TaxonomyError: everything that is wrong, at once, each with file and line: an unknown key, a wrong type, an
+            unknown parent, a name that two nodes claim, a cycle, an orphan, a leaf without behaviour. (A file that is
+            no YAML is reported alone.)
     """
     return _Reader().load(find_file(name_or_path, _FOLDER, "taxonomy"))
+
+
+def load_with_places(name_or_path: str | Path = "dermatology") -> tuple[Taxonomy, dict[str, dict[str, str]]]:
+    """The taxonomy, and for each node id the ``file:line`` of its facts (``""`` for the node itself)."""
+    reader = _Reader()
+    taxonomy = reader.load(find_file(name_or_path, _FOLDER, "taxonomy"))
+    return taxonomy, {id: {"": draft.place, **draft.places} for id, draft in reader.drafts.items()}
 
 
 def find_file(name_or_path: str | Path, folder: Path, kind: str) -> Path:
@@ -56,6 +65,8 @@ def find_file(name_or_path: str | Path, folder: Path, kind: str) -> Path:
 
 class _Reader:
     def __init__(self) -> None:
+        self.faults: list[str] = []
+        self.spoilt: set[str] = set()  # nodes with one of these faults
         self.drafts: dict[str, Draft] = {}
         self.sources: dict[str, dict[str, Any]] = {}
         self.default = "editorial"
@@ -66,7 +77,7 @@ class _Reader:
 
     def load(self, path: Path) -> Taxonomy:
         name = self._read(path, ())
-        validate_drafts(self.drafts, self.sources)
+        raise_faults([*self.faults, *draft_faults(self.drafts, self.sources, self.spoilt)])
         nodes = [
             Node(
                 draft.id, draft.name, draft.parents, draft.synonyms, draft.behaviour, draft.codes, draft.morphology,
@@ -75,13 +86,23 @@ class _Reader:
             for draft in self.drafts.values()
         ]  # fmt: skip
         taxonomy = Taxonomy(name, nodes, self.sources)
-        validate_behaviour(taxonomy, self.drafts)
+        raise_faults(behaviour_faults(taxonomy, self.drafts))
         return taxonomy
+
+    @contextmanager
+    def _noting_faults(self) -> Iterator[None]:
+        """What is wrong inside is noted, and reading goes on with the next item."""
+        try:
+            yield
+        except TaxonomyError as problem:
+            self.faults.append(str(problem))
 
     def _read(self, path: Path, seen: tuple[Path, ...]) -> str:
         data, lines = read_yaml(path, error=TaxonomyError)
         self.file, self.lines = path, lines
-        top = self._mapping(data, (), _FILE_KEYS)
+        top = self._mapping(data, (), None)
+        with self._noting_faults():
+            self._known_keys(top, (), _FILE_KEYS)
         base = top.get("extends")
         if base is not None:
             base_path = self._base(base, path, (*seen, path.resolve()))
@@ -92,7 +113,8 @@ class _Reader:
         name = self._text(top.get("name", path.stem), ("name",))
         for index, item in enumerate(self._list(top.get("parts", []), ("parts",))):
             self.file, self.lines = path, lines
-            self._read_part(path.parent / self._text(item, ("parts", index)), ("parts", index))
+            with self._noting_faults():
+                self._read_part(path.parent / self._text(item, ("parts", index)), ("parts", index))
         return name
 
     def _read_part(self, path: Path, at: _At) -> None:
@@ -105,7 +127,11 @@ class _Reader:
 
     def _read_nodes(self, top: Mapping[str, Any]) -> None:
         for id, body in self._mapping(top.get("nodes"), ("nodes",), None).items():
-            self._read_node(id, body)
+            before = len(self.faults)
+            with self._noting_faults():
+                self._read_node(id, body)
+            if len(self.faults) > before:
+                self.spoilt.add(id)
 
     def _base(self, base: Any, path: Path, seen: Sequence[Path]) -> Path:
         text = self._text(base, ("extends",))
@@ -123,10 +149,11 @@ class _Reader:
     def _read_sources(self, top: Mapping[str, Any], *, extends: bool) -> None:
         table = self._mapping(top.get("sources", {}), ("sources",), None)
         for key, row in table.items():
-            fields = self._mapping(row, ("sources", key), _SOURCE_KEYS)
-            if not isinstance(fields.get("reviewed", False), bool):
-                self._fail(("sources", key, "reviewed"), "expected true or false")
-            self.sources[key] = {"reviewed": False} | fields
+            with self._noting_faults():
+                fields = self._mapping(row, ("sources", key), _SOURCE_KEYS)
+                if not isinstance(fields.get("reviewed", False), bool):
+                    self._fail(("sources", key, "reviewed"), "expected true or false")
+                self.sources[key] = {"reviewed": False} | fields
         fallback = "user" if extends else "editorial"
         self.default = self._text(top.get("default_source", fallback), ("default_source",))
         self.sources.setdefault(self.default, {"title": f"stated by {self.file.name}", "reviewed": False})
@@ -135,27 +162,38 @@ class _Reader:
         at = ("nodes", id)
         if not _ID.fullmatch(id):
             self._fail(at, f"{id!r} is no node id; expected lower-case words joined by '_', as in 'lichen_planus'")
-        fields = self._mapping(body if body is not None else {}, at, _NODE_KEYS)
+        fields = self._mapping(body if body is not None else {}, at, None)
         draft = self.drafts.get(id)
         if draft is None:
             place = self._place(at)
             draft = Draft(id, place, id.replace("_", " "), (), (), None, {}, {}, (), {}, {}, {}, {}, "")
             self.drafts[id] = draft
+        with self._noting_faults():
+            self._known_keys(fields, at, _NODE_KEYS)
+        for read in (
+            self._read_words, self._read_where, self._read_codes, self._read_source, self._read_behaviour,
+            self._read_parents, self._read_synonyms, self._read_morphology, self._read_differential,
+        ):  # fmt: skip
+            with self._noting_faults():
+                read(draft, fields, at)
+
+    def _read_words(self, draft: Draft, fields: Mapping[str, Any], at: _At) -> None:
+        draft.places["name"] = self._place((*at, "name"))
         if "name" in fields:
             draft.name = self._text(fields["name"], (*at, "name"))
-        draft.places["name"] = self._place((*at, "name"))
         if "note" in fields:
             draft.note = self._text(fields["note"], (*at, "note"))
-        self._read_where(draft, fields, at)
-        self._read_codes(draft, fields, at)
+
+    def _read_source(self, draft: Draft, fields: Mapping[str, Any], at: _At) -> None:
         if "source" in fields:
             marks = self._text(fields["source"], (*at, "source")).split()
             self._state(draft, "node", (*draft.marks("node"), *marks), (*at, "source"))
-        self._read_behaviour(draft, fields, at)
+
+    def _read_parents(self, draft: Draft, fields: Mapping[str, Any], at: _At) -> None:
         draft.parents += self._facts(draft, fields, at, "parents", known=draft.parents)
+
+    def _read_synonyms(self, draft: Draft, fields: Mapping[str, Any], at: _At) -> None:
         draft.synonyms += self._facts(draft, fields, at, "synonyms", known=draft.synonyms)
-        self._read_morphology(draft, fields, at)
-        self._read_differential(draft, fields, at)
 
     def _read_behaviour(self, draft: Draft, fields: Mapping[str, Any], at: _At) -> None:
         if "behaviour" not in fields:
@@ -173,24 +211,29 @@ class _Reader:
         found: list[str] = []
         for index, item in enumerate(self._list(fields.get(kind, []), (*at, kind))):
             where: _At = (*at, kind, index)
-            value, marks = self._marked(self._text(item, where))
-            if value in found or value in known:
-                self._fail(where, f"{value!r} stands twice among the {kind} of {draft.id!r}")
-            found.append(value)
-            self._state(draft, f"{kind}.{value}", marks, where)
+            with self._noting_faults():
+                value, marks = self._marked(self._text(item, where))
+                if value in found or value in known:
+                    self._fail(where, f"{value!r} stands twice among the {kind} of {draft.id!r}")
+                found.append(value)
+                self._state(draft, f"{kind}.{value}", marks, where)
         return tuple(found)
 
     def _read_codes(self, draft: Draft, fields: Mapping[str, Any], at: _At) -> None:
         for index, item in enumerate(self._list(fields.get("codes", []), (*at, "codes"))):
-            code = self._text(item, (*at, "codes", index))
-            match = _CODE.fullmatch(code)
-            if match is None:
-                self._fail((*at, "codes", index), f"{code!r} is no code; expected its scheme in front: 'DOID:8893'")
-            draft.codes[match["scheme"]] = code
-            draft.places[f"codes.{code}"] = self._place((*at, "codes", index))
+            where: _At = (*at, "codes", index)
+            with self._noting_faults():
+                code = self._text(item, where)
+                match = _CODE.fullmatch(code)
+                if match is None:
+                    self._fail(where, f"{code!r} is no code; expected its scheme in front: 'DOID:8893'")
+                draft.codes[match["scheme"]] = code
+                draft.places[f"codes.{code}"] = self._place(where)
 
     def _read_morphology(self, draft: Draft, fields: Mapping[str, Any], at: _At) -> None:
-        table = self._mapping(fields.get("morphology", {}), (*at, "morphology"), MORPHOLOGY_KEYS)
+        table = self._mapping(fields.get("morphology", {}), (*at, "morphology"), None)
+        with self._noting_faults():
+            self._known_keys(table, (*at, "morphology"), MORPHOLOGY_KEYS)
         for key, items in table.items():
             where = (*at, "morphology", key)
             values: list[str] = []
@@ -266,7 +309,17 @@ class _Reader:
         for key in value:
             if not isinstance(key, str):
                 self._fail(at, f"expected text as a key, found {key!r} (put it in quotes)")
-            if keys is not None and key not in keys:
-                near = get_close_matches(key, keys, 1, 0.0)
-                self._fail((*at, key), f"unknown key {key!r}; nearest: {near[0]!r}; all: {', '.join(keys)}")
+        if keys is not None:
+            self._known_keys(value, at, keys)
         return value
+
+    def _known_keys(self, value: Mapping[str, Any], at: _At, keys: Sequence[str]) -> None:
+        unknown = [key for key in value if key not in keys]
+        for key in unknown[:-1]:
+            self.faults.append(self._unknown_key(at, key, keys))
+        if unknown:
+            raise TaxonomyError(self._unknown_key(at, unknown[-1], keys))
+
+    def _unknown_key(self, at: _At, key: str, keys: Sequence[str]) -> str:
+        near = get_close_matches(key, keys, 1, 0.0)
+        return f"{self._place((*at, key))}: unknown key {key!r}; nearest: {near[0]!r}; all: {', '.join(keys)}"

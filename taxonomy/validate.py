@@ -1,8 +1,8 @@
-"""What is wrong with a taxonomy as a whole: each fault raises with the file and line where it was stated."""
+"""What is wrong with a taxonomy as a whole: every fault, each with the file and line where it was stated."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
@@ -37,124 +37,144 @@ class Draft:
         return tuple(f"{key}:{place}" if place else key for key, place in pairs)
 
 
-def validate_drafts(drafts: Mapping[str, Draft], sources: Mapping[str, Any]) -> None:
-    """Parents exist, names and codes are claimed once, no cycle, one root, neighbours and sources exist."""
-    _check_parents(drafts)
-    _check_names(drafts)
-    _check_codes(drafts)
-    _check_shape(drafts)
-    _check_root(drafts)
-    _check_neighbours(drafts)
-    _check_sources(drafts, sources)
+def raise_faults(faults: Sequence[str]) -> None:
+    """One fault is said as it is, several in a list; nothing happens where there is none."""
+    if len(faults) == 1:
+        raise TaxonomyError(faults[0])
+    if faults:
+        raise TaxonomyError("\n  ".join([f"{len(faults)} faults:", *faults]))
 
 
-def _check_parents(drafts: Mapping[str, Draft]) -> None:
+def draft_faults(drafts: Mapping[str, Draft], sources: Mapping[str, Any], spoilt: Collection[str] = ()) -> list[str]:
+    """Unknown parents, names and codes claimed twice, cycles, orphans, unknown neighbours and sources.
+
+    Of ``spoilt`` nodes, in which the reader found a fault, it is not said that what may stand there is missing.
+    """
+    if not drafts:
+        return ["the taxonomy has no nodes; expected 'nodes:' with one node without parents, the root"]
+    cycles = list(_cycles(drafts))
+    return [
+        *_unknown_parents(drafts),
+        *_names_claimed_twice(drafts),
+        *_codes_claimed_twice(drafts),
+        *cycles,
+        *([] if cycles else _orphans(drafts, spoilt)),
+        *_unknown_neighbours(drafts),
+        *_unknown_sources(drafts, sources),
+        *_leaves_without_behaviour(drafts, spoilt),
+    ]
+
+
+def _unknown_parents(drafts: Mapping[str, Draft]) -> Iterator[str]:
     for draft in drafts.values():
         for parent in draft.parents:
             if parent not in drafts:
                 near = ", ".join(get_close_matches(parent, drafts, 3, 0.0))
                 place = draft.places[f"parents.{parent}"]
-                raise TaxonomyError(f"{place}: node {draft.id!r} has the unknown parent {parent!r}; nearest: {near}")
+                yield f"{place}: node {draft.id!r} has the unknown parent {parent!r}; nearest: {near}"
 
 
-def _check_root(drafts: Mapping[str, Draft]) -> None:
-    roots = [draft for draft in drafts.values() if not draft.parents]
-    if not roots:  # no cycle either, so there is no node at all
-        raise TaxonomyError("the taxonomy has no nodes; expected 'nodes:' with one node without parents, the root")
-    if len(roots) > 1:
-        orphan = roots[1]
+def _orphans(drafts: Mapping[str, Draft], spoilt: Collection[str]) -> Iterator[str]:
+    root, *orphans = [draft for draft in drafts.values() if not draft.parents]
+    for orphan in orphans:
+        if orphan.id in spoilt:
+            continue
         near = ", ".join(get_close_matches(orphan.id, [id for id in drafts if id != orphan.id], 3, 0.0))
-        raise TaxonomyError(
+        yield (
             f"{orphan.place}: node {orphan.id!r} is an orphan: it has no parents, and only the root "
-            f"({roots[0].id!r}) may have none; give it 'parents:', or if a node of ours was meant, nearest: {near}"
+            f"({root.id!r}) may have none; give it 'parents:', or if a node of ours was meant, nearest: {near}"
         )
 
 
-def _check_names(drafts: Mapping[str, Draft]) -> None:
+def _names_claimed_twice(drafts: Mapping[str, Draft]) -> Iterator[str]:
     claimed: dict[str, tuple[str, str, str]] = {}
     for draft in drafts.values():
         for name in (draft.name, *draft.synonyms):
             place = draft.places.get(f"synonyms.{name}", draft.places["name"])
             key = normalise(name)
             if not key:
-                raise TaxonomyError(f"{place}: {name!r} of {draft.id!r} holds no word")
+                yield f"{place}: {name!r} of {draft.id!r} holds no word"
+                continue
             other = claimed.setdefault(key, (draft.id, name, place))
             if other[0] != draft.id:
-                raise TaxonomyError(
+                yield (
                     f"{place}: {name!r} names both {draft.id!r} and {other[0]!r} (as {other[1]!r}, {other[2]}); "
                     "one name must lead to one node"
                 )
 
 
-def _check_codes(drafts: Mapping[str, Draft]) -> None:
+def _codes_claimed_twice(drafts: Mapping[str, Draft]) -> Iterator[str]:
     codes: dict[str, str] = {}
     for draft in drafts.values():
         for code in draft.codes.values():
             owner = codes.setdefault(code.casefold(), draft.id)
             if owner != draft.id:
-                raise TaxonomyError(
-                    f"{draft.places[f'codes.{code}']}: code {code} stands at {owner!r} and {draft.id!r}"
-                )
+                yield f"{draft.places[f'codes.{code}']}: code {code} stands at {owner!r} and {draft.id!r}"
 
 
-def _check_shape(drafts: Mapping[str, Draft]) -> None:
-    """No way up leads back to where it began."""
+def _cycles(drafts: Mapping[str, Draft]) -> Iterator[str]:
+    """Ways up that lead back to where they began; parents that do not exist are another fault."""
     done: set[str] = set()
     for start in drafts:
-        trail: list[str] = []
-        _climb(start, drafts, done, trail, set())
+        yield from _climb(start, drafts, done, [])
 
 
-def _climb(id: str, drafts: Mapping[str, Draft], done: set[str], trail: list[str], open_: set[str]) -> None:
-    if id in done:
-        return
-    if id in open_:
+def _climb(id: str, drafts: Mapping[str, Draft], done: set[str], trail: list[str]) -> Iterator[str]:
+    if id in trail:
         circle = [*trail[trail.index(id) :], id]
         draft = drafts[circle[0]]
         place = draft.places.get(f"parents.{circle[1]}", draft.place)
-        raise TaxonomyError(f"{place}: cycle: {' -> '.join(circle)} (each is listed as a parent of the one before)")
-    trail.append(id)
-    open_.add(id)
+        yield f"{place}: cycle: {' -> '.join(circle)} (each is listed as a parent of the one before)"
+        return
+    if id in done or id not in drafts:
+        return
     for parent in drafts[id].parents:
-        _climb(parent, drafts, done, trail, open_)
-    trail.pop()
-    open_.discard(id)
+        yield from _climb(parent, drafts, done, [*trail, id])
     done.add(id)
 
 
-def _check_neighbours(drafts: Mapping[str, Draft]) -> None:
+def _unknown_neighbours(drafts: Mapping[str, Draft]) -> Iterator[str]:
     for draft in drafts.values():
         for other in draft.differential:
             if other.node not in drafts or other.node == draft.id:
                 near = ", ".join(get_close_matches(other.node, drafts, 3, 0.0))
                 place = draft.places[f"differential.{other.node}"]
                 reason = "itself" if other.node == draft.id else f"the unknown node {other.node!r}; nearest: {near}"
-                raise TaxonomyError(f"{place}: the differential of {draft.id!r} names {reason}")
+                yield f"{place}: the differential of {draft.id!r} names {reason}"
 
 
-def _check_sources(drafts: Mapping[str, Draft], sources: Mapping[str, Any]) -> None:
+def _unknown_sources(drafts: Mapping[str, Draft], sources: Mapping[str, Any]) -> Iterator[str]:
     for draft in drafts.values():
+        for key in draft.where:
+            if key not in sources:
+                near = get_close_matches(key, sources, 1, 0.0)[0]
+                yield f"{draft.place}: 'where' of {draft.id!r}: unknown source {key!r}; nearest: {near!r}"
         for fact, keys in draft.sources.items():
+            place = draft.places[fact]
             for key in keys:
                 if key not in sources:
                     near = get_close_matches(key, sources, 1, 0.0)[0]
-                    place = draft.places.get(fact, draft.place)
-                    raise TaxonomyError(f"{place}: {fact} of {draft.id!r}: unknown source {key!r}; nearest: {near!r}")
+                    yield f"{place}: {fact} of {draft.id!r}: unknown source {key!r}; nearest: {near!r}"
 
 
-def validate_behaviour(taxonomy: Taxonomy, drafts: Mapping[str, Draft]) -> None:
-    """Every leaf has a behaviour, and no inner node states one that its leaves contradict."""
-    missing = [drafts[id] for id in taxonomy.leaves if drafts[id].behaviour is None and id != taxonomy.root]
-    if missing:
-        names = ", ".join(repr(draft.id) for draft in missing[:5])
-        raise TaxonomyError(
-            f"{missing[0].place}: leaf without behaviour: {names}; expected 'behaviour:' and one of: "
-            f"{', '.join(BEHAVIOURS)}"
-        )
+def _leaves_without_behaviour(drafts: Mapping[str, Draft], spoilt: Collection[str]) -> Iterator[str]:
+    inner = {parent for draft in drafts.values() for parent in draft.parents} | set(spoilt)
+    for draft in drafts.values():
+        if draft.id not in inner and draft.behaviour is None and draft.parents:
+            yield (
+                f"{draft.place}: leaf without behaviour: {draft.id!r}; expected 'behaviour:' and one of: "
+                + ", ".join(BEHAVIOURS)
+            )
+
+
+def behaviour_faults(taxonomy: Taxonomy, drafts: Mapping[str, Draft]) -> list[str]:
+    """Inner nodes that state a behaviour which a leaf below them contradicts."""
+    faults = []
     for draft in drafts.values():
         if draft.behaviour is not None and taxonomy.behaviours(draft.id) != (draft.behaviour,):
             below = next(x for x in taxonomy.leaves_below(draft.id) if drafts[x].behaviour != draft.behaviour)
-            raise TaxonomyError(
+            faults.append(
                 f"{draft.places['behaviour']}: {draft.id!r} says {draft.behaviour!r}, but {below!r} below it is "
                 f"{drafts[below].behaviour!r}; take the line away (inner nodes follow their leaves) or move the leaf"
             )
+    return faults

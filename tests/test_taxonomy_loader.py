@@ -225,3 +225,27 @@ def test_a_part_that_is_missing_or_says_more_than_nodes_is_named(tmp_path):
     write(tmp_path, "name: other\nnodes: {}\n", "rash.yaml")
     with pytest.raises(TaxonomyError, match=r"rash\.yaml:1: unknown key 'name'"):
         load_taxonomy(tmp_path / "tree.yaml")
+
+
+def test_all_faults_of_a_file_are_said_at_once_each_with_its_line(tmp_path):
+    message = fault(
+        tmp_path,
+        GOOD
+        + "  boil: {parents: [skinn], behavior: benign, synonyms: [7, wart]}\n"
+        + "  corn: {behaviour: harmless}\n"
+        + "  a: {parents: [b], behaviour: benign}\n"
+        + "  b: {parents: [a]}\n"
+        + "  cyst: {parents: [skin]}\n",
+    )
+    lines = [line.strip() for line in message.splitlines()]
+    assert lines[0] == "7 faults:"
+    for expected in (
+        "FILE:7: unknown key 'behavior'",
+        "FILE:7: expected a text, found 7",
+        "FILE:7: node 'boil' has the unknown parent 'skinn'; nearest: skin",
+        "FILE:7: 'wart' names both 'boil' and 'wart'",
+        "FILE:8: unknown behaviour 'harmless'",  # and not also "orphan": what may stand there could not be read
+        "FILE:9: cycle: a -> b -> a",
+        "FILE:11: leaf without behaviour: 'cyst'",
+    ):
+        assert sum(line.startswith(expected) for line in lines) == 1, (expected, lines)

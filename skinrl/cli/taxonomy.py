@@ -26,10 +26,10 @@ def check(taxonomy: Name = "dermatology", json: JsonOption = False) -> None:
 
     Example: skinrl taxonomy check my_overlay.yaml
     """
-    from skinrl.taxonomy import load_taxonomy
     from skinrl.taxonomy.check import check as check_taxonomy
+    from skinrl.taxonomy.loader import load_with_places
 
-    found = check_taxonomy(load_taxonomy(taxonomy))
+    found = check_taxonomy(*load_with_places(taxonomy))
     if json:
         print_json(found)
     else:

@@ -100,7 +100,7 @@ def _look_up(name: str, taxonomy: Taxonomy) -> tuple[str, str | None, str]:
     if len(name) > _LONGEST_NAME:
         return "unresolved", None, "the diagnosis is longer than a name"
     match = taxonomy.resolve(name)
-    if match is None or match.how == "fuzzy":  # a listed name may hold another: "melanoma in situ" is not two
+    if match is None or not match.listed:  # a listed name may hold another: "melanoma in situ" is not two
         named = taxonomy.mentions(name)
         if any(_different(taxonomy, a, b) for a, b in combinations(named, 2)):
             return "invalid", None, "two diseases in one diagnosis"

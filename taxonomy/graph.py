@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from skinrl.taxonomy.resolve import Resolver
 
 BEHAVIOURS = ("non-neoplastic", "benign", "uncertain", "precancerous or in situ", "malignant")
+LISTED = ("name", "synonym", "abbreviation", "code")
+READ = ("order", "remark", "slash", "joined", "fuzzy", "context")
 MORPHOLOGY_KEYS = ("primary_lesion", "colour", "border", "scale", "shape", "number", "arrangement", "site")
 
 
@@ -28,13 +30,19 @@ MORPHOLOGY_KEYS = ("primary_lesion", "colour", "border", "scale", "shape", "numb
 class Match:
     """A node that a text was read as.
 
-    ``how`` is ``"name"``, ``"synonym"``, ``"code"`` or ``"fuzzy"``; ``score`` is 1.0 for all but the last, and
-    for :meth:`Taxonomy.nearest` a similarity from 0 to 1.
+    ``how`` is one of ``LISTED``: the text is a name, synonym, abbreviation or code of the file, and ``score`` is 1.0;
+    or one of ``READ``: it was read in another way, and ``score`` lies below 1 (see
+    :class:`~skinrl.taxonomy.resolve.Resolver`). From :meth:`Taxonomy.nearest`, ``score`` is a similarity from 0 to 1.
     """
 
     node: str
     how: str
     score: float
+
+    @property
+    def listed(self) -> bool:
+        """Whether the text stands in the file, up to spelling: what a gold label may be read from."""
+        return self.how in LISTED
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,6 +272,11 @@ class Taxonomy:
         resolver: Resolver = self._resolver
         return resolver.resolve(text)
 
+    def resolve_many(self, texts: Sequence[str]) -> list[Match | None]:
+        """:meth:`resolve` for many texts at once, in their order; far quicker where many are misspelt."""
+        resolver: Resolver = self._resolver
+        return resolver.resolve_many(texts)
+
     def mentions(self, text: str) -> tuple[str, ...]:
         """Distinct nodes named in a free line, in the order of the text, the longest name first at each place.
 
@@ -272,6 +285,15 @@ class Taxonomy:
         """
         resolver: Resolver = self._resolver
         return resolver.mentions(text)
+
+    def asserted(self, text: str) -> tuple[str, ...]:
+        """Distinct nodes that free text says or suspects, in its order; what it denies is left out.
+
+        ``"No sign of melanoma; eczema, would not exclude tinea"`` asserts eczema and tinea. See
+        :mod:`skinrl.taxonomy.assertion`.
+        """
+        resolver: Resolver = self._resolver
+        return resolver.asserted(text)
 
     def nearest(self, text: str, n: int = 3) -> list[Match]:
         """The ``n`` nodes with the most similar names, best first: a suggestion for a person, never an answer."""

@@ -1,17 +1,21 @@
-"""From text to node: exact names first, then a conservative reading of typing errors and qualifiers."""
+"""From text to node: listed names first, then other ways to write one, then typing errors; never a guess."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 from rapidfuzz import fuzz, process
-from rapidfuzz.distance import OSA
 
-from skinrl.errors import TaxonomyError
+from skinrl.taxonomy.assertion import asserted_spans
 from skinrl.taxonomy.graph import Match, Node
-from skinrl.taxonomy.text import normal_token, raw_tokens, tokens
+from skinrl.taxonomy.lexicon import Lexicon
+from skinrl.taxonomy.spelling import Speller
+from skinrl.taxonomy.text import normal_token, normalise, tokens
 
-# A text with one of these says something other than "it is this disease": it is read exactly or not at all.
+# A text with one of these says something other than "it is this disease". It is read only as a name that holds the
+# same word ("malignant melonoma"), never around it.
 _REFUSED_WORDS = """
 no not non nor neither never none without absent absence lack lacks denies denied negative exclude excluded excludes
 excluding exclusion unlikely doubtful rule ruled out rather instead against cannot can t isn isnt dont or and versus vs
@@ -25,101 +29,65 @@ _FILLER_WORDS = """
 of the a an on in at to by over from its this that is it most very highly likely probable probably consistent
 suggestive classic classical typical early late mild moderate severe active localized generalized widespread extensive
 solitary single small large left right bilateral upper lower patient lesion type variant form subtype skin cutaneous
-disease diagnosis adult childhood pediatric
+disease diagnosis adult childhood pediatric condition
 """
 _SITE_WORDS = """
-scalp face facial cheek nose nasal ear lip eyelid forehead temple chin neck trunk chest back abdomen shoulder arm
+scalp face facial cheek nose nasal ear lip eyelid eye forehead temple chin neck trunk chest back abdomen shoulder arm
 forearm elbow hand finger palm leg thigh knee shin ankle foot toe sole buttock limb extremity body
 """
 _REFUSED = frozenset(map(normal_token, _REFUSED_WORDS.split()))
 _FILLER = frozenset(map(normal_token, _FILLER_WORDS.split()))
 _HARMLESS = _FILLER | frozenset(map(normal_token, _SITE_WORDS.split()))
-# Endings that carry the meaning: a dermatitis is no dermatosis, a melanoma no melanosis.
-_ENDINGS = ("derma", "itis", "osis", "asis", "oma", "ema", "oid", "ous", "us", "ia", "al")
-_SHORTEST_FREE_NAME = 4  # shorter names ("SK", "mel") count inside a line only when written in capitals
+
+_BRACKETS = re.compile(r"[(\[]([^()\[\]]*)[)\]]")
+# What coding systems add behind a name: SNOMED CT's semantic tags.
+_TAGS = frozenset({"disorder", "finding", "morphologic abnormality", "diagnosis"})
+_ABBREVIATED = re.compile(r"\s*([A-Za-z]{2,6})\s+[-–:]\s+(\S.*)")  # "CD - Contact dermatitis"
+_EXAMINED = re.compile(r"\s*(?:O/E|On examination)\s*[-–:]\s*(.*?)(?: present)?\s*", re.IGNORECASE)
+_FILE_ENDING = re.compile(r"\.(?:jpe?g|png|gif|tiff?|webp|html?)$", re.IGNORECASE)
+_CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|(?<=[A-Za-z])(?=[0-9])|(?<=[0-9])(?=[A-Za-z])")
+_SHORTEST_STUMP = 4  # "Derm" for dermatitis, in run-together labels alone
+_LONGEST = 24  # words; a longer text is prose
 _CACHE_SIZE = 65536
-
-
-def _typo_limit(word: str) -> int:
-    """How many typing errors a word of this length may hold."""
-    if len(word) < 5 or not word.isalpha():
-        return 0
-    return 1 if len(word) < 9 else 2
-
-
-def _ending(word: str) -> str:
-    return next((ending for ending in _ENDINGS if word.endswith(ending)), "")
-
-
-def _same_word(typed: str, known: str) -> bool:
-    """Whether ``typed`` can only be ``known`` with a typing error: never another medical word."""
-    if typed == known:
-        return True
-    limit = min(_typo_limit(typed), _typo_limit(known))
-    if not limit or typed[0] != known[0]:
-        return False  # "atypical" is not "typical"
-    if {typed[:4], known[:4]} == {"hype", "hypo"} or "" != _ending(typed) != _ending(known) != "":
-        return False
-    return OSA.distance(typed, known, score_cutoff=limit) <= limit
 
 
 class Resolver:
     """An index over the names, synonyms and codes of a taxonomy.
 
-    What :meth:`resolve` accepts, in this order:
+    What :meth:`resolve` accepts, in this order, with what ``Match.how`` says of it:
 
-    1. a name, a synonym or a code, after normalisation (see :func:`skinrl.taxonomy.text.normalise`);
-    2. the same with a bracketed remark that names the same disease (``"basal cell carcinoma (BCC)"``), in the
-       inverted form of indexes (``"Dermatitis, Atopic"``), or with the words in another order;
-    3. a name with typing errors: at most one in a word of 5 to 8 letters, two in a longer one, none in a shorter
-       one, never in the first letter, and only if no second node comes as near;
-    4. one name among words that do not change it (``"probable psoriasis of the scalp"``).
+    1. a ``name``, ``synonym``, ``abbreviation`` or ``code`` of the file, after normalisation (see
+       :func:`skinrl.taxonomy.text.normalise`); score 1;
+    2. the words of a name in another ``order``: ``"Dermatitis, Atopic"``, ``"carcinoma basal cell"``;
+    3. a name with a ``remark`` that names the same disease or narrows it: ``"basal cell carcinoma (BCC)"``,
+       ``"CD - Contact dermatitis"``, ``"contact dermatitis (allergic)"``;
+    4. two names with a ``slash`` of which one contains the other: the wider one;
+    5. a name ``joined`` otherwise: ``"ring worm"``, ``"PerioralDermEye"``, ``"lichen-planus-12.jpg"``;
+    6. a name with typing errors, ``fuzzy``: at most one in a word of 5 to 8 letters, two in a longer one, none in a
+       shorter one, never in the first letter, and only if no other node comes near (see
+       :mod:`skinrl.taxonomy.spelling`);
+    7. one name in a ``context`` of words that do not change it: ``"probable psoriasis of the scalp"``.
 
-    2 to 4 are called ``"fuzzy"``, and refused wherever a word of negation, doubt or choice stands in the text.
+    2 to 7 score below 1, and all but 2 and 6 are refused where a word of negation, doubt or choice stands in the
+    text; these two compare every word with those of the name.
     """
 
     def __init__(self, taxonomy: str, nodes: Iterable[Node]) -> None:
-        self._exact: dict[str, Match] = {}
-        self._codes: dict[str, Match] = {}
-        self._bags: dict[tuple[str, ...], Match | None] = {}
-        self._starts: dict[str, list[tuple[tuple[str, ...], str]]] = {}
-        self._capitals: dict[str, str] = {}
-        self._initials: dict[str, list[str]] = {}
-        self._joined: dict[str, str | None] = {}
+        self._lexicon = Lexicon(taxonomy, nodes)
+        self._speller = Speller((tuple(key.split(" ")), match.node) for key, match in self._lexicon.exact.items())
+        self._names = sorted(self._lexicon.exact)
+        self._forget()
+
+    def _forget(self) -> None:
         self._cache: dict[str, Match | None] = {}
         self._mention_cache: dict[str, tuple[str, ...]] = {}
-        for node in nodes:
-            for name in (node.name, *node.synonyms):
-                self._add(taxonomy, node.id, name, "name" if name == node.name else "synonym")
-            for code in node.codes.values():
-                self._codes[code.casefold()] = Match(node.id, "code", 1.0)
-        for found in self._starts.values():
-            found.sort(key=lambda entry: (-len(entry[0]), entry[0]))
-        self._names = sorted(self._exact)
 
-    def _add(self, taxonomy: str, id: str, name: str, how: str) -> None:
-        words = tokens(name)
-        key = " ".join(words)
-        if not key:
-            raise TaxonomyError(f"taxonomy {taxonomy!r}: node {id!r} has the name {name!r}, which holds no word")
-        claimed = self._exact.get(key)
-        if claimed is not None:
-            if claimed.node != id:
-                raise TaxonomyError(
-                    f"taxonomy {taxonomy!r}: {name!r} is claimed by {claimed.node!r} and by {id!r}; one name, one node"
-                )
-            return
-        self._exact[key] = Match(id, how, 1.0)
-        self._initials.setdefault("".join(word[0] for word in words), []).append(key)
-        joined = "".join(words)
-        self._joined[joined] = id if self._joined.get(joined, id) == id else None
-        bag = tuple(sorted(words))
-        other = self._bags.get(bag)
-        self._bags[bag] = None if other is not None and other.node != id else Match(id, "fuzzy", 0.97)
-        if len(words) == 1 and len(words[0]) < _SHORTEST_FREE_NAME:
-            self._capitals[words[0]] = id
-        else:
-            self._starts.setdefault(words[0], []).append((words, id))
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in self.__dict__.items() if not key.endswith("_cache")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._forget()
 
     # ------------------------------------------------------------------------------------------------- resolve
 
@@ -128,76 +96,142 @@ class Resolver:
         try:
             return self._cache[text]
         except KeyError:
-            found = self._resolve(text)
-            if len(self._cache) >= _CACHE_SIZE:
-                self._cache.clear()
-            self._cache[text] = found
-            return found
+            return self.resolve_many((text,))[0]
 
-    def _resolve(self, text: str) -> Match | None:
-        words = tokens(text)
-        if not words:
-            return None
-        found = self._exact.get(" ".join(words)) or self._codes.get(text.strip(" .").casefold())
-        if found is not None:
-            return found
-        if len(words) > 24 or not _REFUSED.isdisjoint(words):
-            return None
-        return self._rearranged(text, words) or self._misspelt(words) or self._qualified(text, words)
+    def resolve_many(self, texts: Sequence[str]) -> list[Match | None]:
+        """The same for many texts: typing errors are looked up for all of them together."""
+        cache, listed = self._cache, self._lexicon.listed
+        found: dict[str, Match | None] = {}
+        pending: list[str] = []
+        for text in texts:
+            if text not in found:
+                match = cache[text] if text in cache else listed(text)
+                found[text] = match
+                if match is None and text not in cache:
+                    pending.append(text)
+        if pending:
+            found.update(zip(pending, self._read(pending), strict=True))
+        if len(cache) + len(found) > _CACHE_SIZE:
+            cache.clear()
+        if len(found) <= _CACHE_SIZE:
+            cache.update(found)
+        return [found[text] for text in texts]
 
-    def _rearranged(self, text: str, words: tuple[str, ...]) -> Match | None:
-        head, bracket, rest = text.partition("(")
-        if bracket:
-            remark, _, tail = rest.partition(")")
-            outer, inner = self._exact.get(" ".join(tokens(head + " " + tail))), self._exact.get(_key(remark))
-            if (
-                outer is not None
-                and (inner is None or inner.node == outer.node)
-                and not self.mentions_other(text, outer)
-            ):
-                return Match(outer.node, "fuzzy", 0.98)
+    def _read(self, texts: Sequence[str]) -> list[Match | None]:
+        """Texts that are no listed names."""
+        words = [tokens(text) for text in texts]
+        found = [
+            self._rewritten(*pair) if 0 < len(pair[1]) <= _LONGEST else None for pair in zip(texts, words, strict=True)
+        ]
+        left = [i for i, match in enumerate(found) if match is None and 0 < len(words[i]) <= _LONGEST]
+        spelt = self._speller.read([words[i] for i in left], _REFUSED)
+        for i, near in zip(left, spelt, strict=True):
+            found[i] = Match(near[0], "fuzzy", round(near[1], 4)) if near else self._in_context(texts[i], words[i])
+        return found
+
+    def _rewritten(self, text: str, words: tuple[str, ...]) -> Match | None:
+        """2 to 5: another order, a remark, a slash, joined otherwise."""
+        refused = not _REFUSED.isdisjoint(words)
+        if "(" in text or "[" in text:
+            return None if refused else self._with_brackets(text)
+        examined = _EXAMINED.fullmatch(text)
+        if examined is not None:
+            return self._as("remark", 0.97, self._lexicon.node_of(examined[1]))
+        if "/" in text:
+            return None if refused else self._with_slash(text)
+        if ";" in text:
             return None
-        if ";" in text or "/" in text:
-            return None
-        if text.count(",") == 1:
-            before, after = text.split(",")
-            inverted = self._exact.get(" ".join((*tokens(after), *tokens(before))))
-            if inverted is not None:
-                return Match(inverted.node, "fuzzy", 0.98)
+        abbreviated = _ABBREVIATED.fullmatch(text)
+        if abbreviated is not None and not refused:
+            return self._with_abbreviation(abbreviated[1], abbreviated[2])
         if "," in text and len(self.mentions(text)) > 1:
             return None
-        return self._bags.get(tuple(sorted(words)))
+        match = self._as("order", 0.97, self._lexicon.bags.get(tuple(sorted(words))))
+        if match is None and not refused:
+            match = self._as("joined", 0.96, self._lexicon.joined.get("".join(words)))
+        return match or self._run_together(text)
 
-    def mentions_other(self, text: str, match: Match) -> bool:
-        """Whether ``text`` names a node besides that of ``match``."""
-        return any(id != match.node for id in self.mentions(text))
+    @staticmethod
+    def _as(how: str, score: float, node: str | None) -> Match | None:
+        return None if node is None else Match(node, how, score)
 
-    def _misspelt(self, words: tuple[str, ...]) -> Match | None:
-        typed = " ".join(words)
-        accepted: dict[str, float] = {}
-        for name in self._initials.get("".join(word[0] for word in words), ()):
-            if all(map(_same_word, words, name.split(" "))):
-                id = self._exact[name].node
-                accepted[id] = max(accepted.get(id, 0.0), fuzz.ratio(typed, name) / 100.0)
-        joined = self._joined.get("".join(words))  # "ring worm", "sebo psoriasis"
-        if joined is not None:
-            accepted.setdefault(joined, 0.96)
-        if len(accepted) != 1:
+    def _with_brackets(self, text: str) -> Match | None:
+        remarks = [remark for remark in _BRACKETS.findall(text) if normalise(remark) not in _TAGS]
+        outside = _BRACKETS.sub(" ", text)
+        lexicon = self._lexicon
+        if not remarks:
+            return self._as("remark", 0.98, lexicon.node_of(outside))
+        whole = lexicon.bags.get(tuple(sorted((*tokens(outside), *tokens(" ".join(remarks))))))
+        outer = lexicon.node_of(outside)
+        if whole is not None or outer is None:  # "contact dermatitis (allergic)"
+            return self._as("remark", 0.97, whole)
+        named = [node for remark in remarks if (node := lexicon.node_of(remark)) is not None]
+        if not all(lexicon.related(outer, other) for other in (*named, *self.mentions(text))):
             return None
-        ((node, score),) = accepted.items()
-        return Match(node, "fuzzy", round(score, 4))
+        return Match(self._lowest([outer, *named]), "remark", 0.98)
 
-    def _qualified(self, text: str, words: tuple[str, ...]) -> Match | None:
+    def _with_slash(self, text: str) -> Match | None:
+        nodes = [self._lexicon.node_of(part) for part in text.split("/")]
+        named = [node for node in nodes if node is not None]
+        if len(named) < len(nodes):
+            return None
+        widest = min(named, key=lambda node: len(self._lexicon.above[node]))
+        return self._as("slash", 0.95, widest if all(self._lexicon.related(widest, node) for node in named) else None)
+
+    def _with_abbreviation(self, short: str, name: str) -> Match | None:
+        long, other = self._lexicon.node_of(name), self._lexicon.node_of(short)
+        initials = "".join(word[0] for word in tokens(name))
+        if long is None or (other not in (None, long)) or (other is None and short[0].lower() != initials[0]):
+            return None
+        return Match(long, "remark", 0.97)
+
+    def _lowest(self, nodes: Sequence[str]) -> str:
+        return max(nodes, key=lambda node: len(self._lexicon.above[node]))
+
+    def _run_together(self, text: str) -> Match | None:
+        """A label without spaces: capitals inside, hyphens, a number, the ending of a file."""
+        label = _FILE_ENDING.sub("", text.strip())
+        if not label or any(map(str.isspace, label)) or "," in label:
+            return None
+        words = tokens(" ".join(_CAMEL.sub(" ", label).split("_")))
+        while words and words[-1].isdigit():
+            words = words[:-1]
+        while words and words[0].isdigit():
+            words = words[1:]
+        if not words or not _REFUSED.isdisjoint(words):
+            return None
+        for kept in _shortened(words):
+            node = self._lexicon.exact.get(" ".join(kept))
+            found = node.node if node is not None else self._lexicon.bags.get(kept) or self._stumps(kept)
+            if found is not None:
+                return Match(found, "joined", 0.94)
+        return None
+
+    def _stumps(self, words: tuple[str, ...]) -> str | None:
+        """The one node of which some words stand in full and the others by their first letters."""
+        if len(words) < 2 or not all(len(word) >= _SHORTEST_STUMP for word in words):
+            return None
+        nodes = {
+            node
+            for name, node in self._speller.of_length(words[0][0], len(words))
+            if any(map(str.__eq__, words, name)) and all(map(str.startswith, name, words))
+        }
+        return nodes.pop() if len(nodes) == 1 else None
+
+    def _in_context(self, text: str, words: tuple[str, ...]) -> Match | None:
+        if not _REFUSED.isdisjoint(words) or "(" in text or "[" in text:
+            return None
         if "," not in text and ";" not in text and "/" not in text:
             for harmless in (_FILLER, _HARMLESS):  # "psoriasis of the scalp" is scalp psoriasis
                 kept = tuple(sorted(word for word in words if word not in harmless))
-                found = self._bags.get(kept)
-                if found is not None:
-                    return Match(found.node, "fuzzy", 0.95)
-        mentioned, rest = self._scan(words, words)
-        if len(set(mentioned)) == 1 and _HARMLESS.issuperset(rest):
-            return Match(mentioned[0], "fuzzy", 0.95)
-        return None
+                node = self._lexicon.bags.get(kept)
+                if node is not None:
+                    return Match(node, "context", 0.95)
+        spans = self._lexicon.spans(words, words)
+        inside = {at for span in spans for at in range(span.start, span.stop)}
+        rest = (word for at, word in enumerate(words) if at not in inside)
+        nodes = {span.node for span in spans}
+        return Match(nodes.pop(), "context", 0.95) if len(nodes) == 1 and _HARMLESS.issuperset(rest) else None
 
     # ------------------------------------------------------------------------------------------------ mentions
 
@@ -205,46 +239,27 @@ class Resolver:
         """Distinct nodes named in ``text``, in its order; longer names before the shorter ones inside them."""
         found = self._mention_cache.get(text)
         if found is None:
-            raw = raw_tokens(text)
-            ids, _ = self._scan([normal_token(word.lower()) for word in raw], raw)
-            found = tuple(dict.fromkeys(ids))
+            found = self._lexicon.mentions(text)
             if len(self._mention_cache) >= _CACHE_SIZE:
                 self._mention_cache.clear()
             self._mention_cache[text] = found
         return found
 
-    def _scan(self, words: Sequence[str], raw: Sequence[str]) -> tuple[list[str], list[str]]:
-        """Nodes found from left to right, and the words that belong to none of them."""
-        ids: list[str] = []
-        rest: list[str] = []
-        at = 0
-        while at < len(words):
-            word = words[at]
-            for name, id in self._starts.get(word, ()):
-                if tuple(words[at : at + len(name)]) == name:
-                    ids.append(id)
-                    at += len(name)
-                    break
-            else:
-                short = self._capitals.get(word)
-                if short is not None and raw[at].isupper():
-                    ids.append(short)
-                else:
-                    rest.append(word)
-                at += 1
-        return ids, rest
+    def asserted(self, text: str) -> tuple[str, ...]:
+        """Distinct nodes that ``text`` says or suspects, in its order: see :mod:`skinrl.taxonomy.assertion`."""
+        return tuple(dict.fromkeys(span.node for span in asserted_spans(text, self._lexicon)))
 
     # ------------------------------------------------------------------------------------------------- nearest
 
     def nearest(self, text: str, n: int = 3) -> list[Match]:
         """The ``n`` nodes whose names look most like ``text``, best first, ties by id; for messages to a person."""
-        typed = _key(text)
+        typed = normalise(text)
         if not typed or n < 1:
             return []
         rows = process.extract(typed, self._names, scorer=fuzz.WRatio, limit=8 * n + 8)
         best: dict[str, float] = {}
         for name, score, _ in rows:
-            id = self._exact[name].node
+            id = self._lexicon.exact[name].node
             # WRatio rewards any short name that stands inside a long text; the plain ratio breaks such ties.
             blended = (score + fuzz.ratio(typed, name)) / 200.0
             best[id] = max(best.get(id, 0.0), blended)
@@ -252,5 +267,9 @@ class Resolver:
         return [Match(id, "fuzzy", round(score, 4)) for id, score in ranked]
 
 
-def _key(text: str) -> str:
-    return " ".join(tokens(text))
+def _shortened(words: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    """The words of a label, then without places and fillers behind them: "perioral derm eye"."""
+    yield words
+    while len(words) > 1 and words[-1] in _HARMLESS:
+        words = words[:-1]
+        yield words

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import re
+import string
 import unicodedata
 from functools import lru_cache
 
 _POSSESSIVE = re.compile(r"(?<=\w)['’`´]s\b")
 _JOINED = re.compile(r"['’`´]")
-_TOKEN = re.compile(r"[a-z0-9]+")
+_WORD = re.compile(r"[A-Za-z0-9]+")
 _ARTICLES = frozenset({"a", "an", "the"})
+# One pass over the text in C: letters in lower case, digits as they are, everything else a space.
+_PLAIN = str.maketrans(
+    {chr(code): " " for code in range(128) if not chr(code).isalnum()}
+    | dict(zip(string.ascii_uppercase, string.ascii_lowercase, strict=True))
+)
 
 # Plurals that no rule below gets right.
 _IRREGULAR = {
@@ -17,11 +23,11 @@ _IRREGULAR = {
     "comedones": "comedo",
     "lentigines": "lentigo",
     "fungi": "fungus",
-    "carcinomata": "carcinoma",
-    "condylomata": "condyloma",
     "acuminata": "acuminatum",
     "feet": "foot",
     "lice": "louse",
+    "bruises": "bruize",
+    "diseases": "disease",
     "scabies": "scabies",
     "herpes": "herpes",
     "species": "species",
@@ -36,22 +42,35 @@ _SPELLING = (
     (re.compile(r"is(?=e$|ed$|ation$|ing$)"), "iz"),
     (re.compile(r"^grey"), "gray"),
 )
+# Greek and Latin plurals, longest first: dermatitides, carcinomata, keratoses, verrucae, calluses.
+_PLURALS = (
+    ("itides", "itis"),
+    ("omata", "oma"),
+    ("oses", "osis"),
+    ("ases", "asis"),
+    ("ises", "isis"),
+    ("sses", "ss"),
+    ("shes", "sh"),
+    ("ches", "ch"),
+    ("uses", "us"),
+    ("xes", "x"),
+    ("ae", "a"),
+)
 _UNCHANGED_ENDING = ("ss", "us", "is")
 
 
 def _singular(token: str) -> str:
     if token in _IRREGULAR:
         return _IRREGULAR[token]
-    if len(token) < 4 or not token.endswith(("s", "ae")):
+    if len(token) < 4 or token[-1] not in "se":
         return token
-    if token.endswith(("oses", "ases", "ises")):  # keratoses, telangiectases
-        return token[:-2] + "is"
-    if token.endswith("ae"):  # verrucae, striae
-        return token[:-1]
+    for plural, singular in _PLURALS:
+        if token.endswith(plural):
+            return token[: -len(plural)] + singular
+    if token[-1] != "s" or token.endswith(_UNCHANGED_ENDING):
+        return token
     if token.endswith("ies") and len(token) > 5:
         return token[:-3] + "y"
-    if token.endswith(_UNCHANGED_ENDING):
-        return token
     return token[:-1]  # also the possessive that lost its apostrophe: "Dariers disease"
 
 
@@ -65,18 +84,29 @@ def normal_token(token: str) -> str:
     return _singular(token)
 
 
-def raw_tokens(text: str) -> list[str]:
-    """Words of ``text`` without accents, apostrophes and punctuation, in the letters' own case."""
+def plain(text: str) -> str:
+    """``text`` in ASCII as far as accents allow, without possessives and apostrophes; length may change."""
     if not text.isascii():
         decomposed = unicodedata.normalize("NFKD", text.replace("ß", "ss"))
         text = "".join(c for c in decomposed if not unicodedata.combining(c))
-    text = _JOINED.sub("", _POSSESSIVE.sub("", text))
-    return re.findall(r"[A-Za-z0-9]+", text)
+        return _JOINED.sub("", _POSSESSIVE.sub("", text))
+    if "'" in text or "`" in text:
+        return _JOINED.sub("", _POSSESSIVE.sub("", text))
+    return text
+
+
+def raw_tokens(text: str) -> list[str]:
+    """Words of ``text`` without accents, apostrophes and punctuation, in the letters' own case."""
+    return _WORD.findall(plain(text))
 
 
 def tokens(text: str) -> tuple[str, ...]:
     """Normal words of ``text``: ``"Bowen's Disease"`` and ``"bowen disease"`` give ``("bowen", "disease")``."""
-    words = [normal_token(word) for word in _TOKEN.findall(" ".join(raw_tokens(text)).lower())]
+    text = plain(text)
+    if text.isascii():
+        words = list(map(normal_token, text.translate(_PLAIN).split()))
+    else:
+        words = [normal_token(word.lower()) for word in _WORD.findall(text)]
     while len(words) > 1 and words[0] in _ARTICLES:
         words.pop(0)
     return tuple(words)

@@ -129,7 +129,7 @@ def test_pickling_keeps_everything(taxonomy):
         assert copy.classes == t.classes
         assert dict(copy.sources) == dict(t.sources)
         assert all(copy.node(id) == t.node(id) for id in t.ids)
-    assert pickle.loads(pickle.dumps(diamond())).resolve("EE") == Match("e", "synonym", 1.0)
+    assert pickle.loads(pickle.dumps(diamond())).resolve("EE") == Match("e", "abbreviation", 1.0)
 
 
 def test_the_checksum_follows_the_facts_and_not_the_sources():

@@ -172,7 +172,7 @@ def label_map_skeleton(
             value, note = weights[0][0], ""
         elif weights:
             value, note = json.dumps(dict(weights)), ""
-        elif match is not None and match.how != "fuzzy":
+        elif match is not None and match.listed:
             value, note = match.node, f", by its {match.how}"
         else:
             near = ", ".join(f"{m.node} ({m.score:.2f})" for m in taxonomy.nearest(raw)) or "nothing"

@@ -121,7 +121,7 @@ class LabelReader:
             return self.labels.map(text) if text in self.labels else None
         match = self.taxonomy.resolve(text)
         # A near miss is a suggestion for the label map, never a gold label.
-        return ((match.node, 1.0),) if match is not None and match.how != "fuzzy" else None
+        return ((match.node, 1.0),) if match is not None and match.listed else None
 
     def _nearest(self, text: str) -> str:
         return ", ".join(match.node for match in self.taxonomy.nearest(text)) or "nothing"

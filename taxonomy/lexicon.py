@@ -1,0 +1,147 @@
+"""Every name of a taxonomy, indexed in the ways in which a text is compared with them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from skinrl.errors import TaxonomyError
+from skinrl.taxonomy.graph import Match, Node
+from skinrl.taxonomy.text import normal_token, plain, raw_tokens, tokens
+
+_SHORTEST_FREE_NAME = 4  # shorter names ("SK", "mel") count inside a line only when written in capitals
+_LONGEST_ABBREVIATION = 6
+
+
+class Span(NamedTuple):
+    """A name found in a line: the words ``start`` to ``stop`` (exclusive) name ``node``."""
+
+    start: int
+    stop: int
+    node: str
+
+
+class Lexicon:
+    """The names, synonyms and codes of a taxonomy.
+
+    Attributes:
+        exact: normal form of a name -> its match.
+        written: a name as the file writes it, in lower case, and every code -> its match; saves normalising.
+        bags: sorted words of a name -> node; ``None`` where two nodes have the same words.
+        joined: a name without its spaces -> node; ``None`` likewise.
+        above: node -> its ancestors.
+
+    Raises:
+        TaxonomyError: a name without a word, or one that two nodes claim.
+    """
+
+    def __init__(self, taxonomy: str, nodes: Iterable[Node]) -> None:
+        self.exact: dict[str, Match] = {}
+        self.written: dict[str, Match] = {}
+        self.bags: dict[tuple[str, ...], str | None] = {}
+        self.joined: dict[str, str | None] = {}
+        self.words: set[str] = set()
+        self._starts: dict[str, list[tuple[tuple[str, ...], str]]] = {}
+        self._capitals: dict[str, str] = {}
+        nodes = list(nodes)
+        for node in nodes:
+            for name in (node.name, *node.synonyms):
+                self._add(taxonomy, node, name)
+        for node in nodes:
+            for code in node.codes.values():
+                self.written[code.casefold()] = Match(node.id, "code", 1.0)
+        for found in self._starts.values():
+            found.sort(key=lambda entry: (-len(entry[0]), entry[0]))
+        self.above = _ancestors({node.id: node.parents for node in nodes})
+
+    def _add(self, taxonomy: str, node: Node, name: str) -> None:
+        words = tokens(name)
+        key = " ".join(words)
+        if not key:
+            raise TaxonomyError(f"taxonomy {taxonomy!r}: node {node.id!r} has the name {name!r}, which holds no word")
+        claimed = self.exact.get(key)
+        if claimed is not None:
+            if claimed.node != node.id:
+                raise TaxonomyError(
+                    f"taxonomy {taxonomy!r}: {name!r} is claimed by {claimed.node!r} and by {node.id!r}; "
+                    f"one name, one node"
+                )
+            self.written.setdefault(name.lower(), claimed)
+            return
+        match = Match(node.id, _how(node, name), 1.0)
+        self.exact[key] = match
+        self.written[name.lower()] = match
+        joined, bag = "".join(words), tuple(sorted(words))
+        self.joined[joined] = node.id if self.joined.get(joined, node.id) == node.id else None
+        self.bags[bag] = node.id if self.bags.get(bag, node.id) == node.id else None
+        self.words.update(words)
+        if len(words) == 1 and len(key) < _SHORTEST_FREE_NAME:
+            self._capitals[key] = node.id
+        else:
+            self._starts.setdefault(words[0], []).append((words, node.id))
+
+    def listed(self, text: str) -> Match | None:
+        """The match of a text that is a name, a synonym or a code as it stands."""
+        return self.written.get(text.lower()) or self.exact.get(" ".join(tokens(text))) or self._code(text)
+
+    def _code(self, text: str) -> Match | None:
+        found = self.written.get(text.strip(" .").casefold()) if ":" in text else None
+        return found if found is not None and found.how == "code" else None
+
+    def node_of(self, text: str) -> str | None:
+        """Node of a listed name, in any order of its words."""
+        words = tokens(text)
+        found = self.exact.get(" ".join(words))
+        return found.node if found is not None else self.bags.get(tuple(sorted(words)))
+
+    def related(self, a: str, b: str) -> bool:
+        """Whether one lies above the other, or they are the same."""
+        return a == b or a in self.above[b] or b in self.above[a]
+
+    def spans(self, words: Sequence[str], raw: Sequence[str]) -> list[Span]:
+        """Names in a line, from left to right, the longest at each place.
+
+        Args:
+            words: the normal words of the line.
+            raw: the same words as written: a short name counts in capitals alone ("TEN", not "ten lesions").
+        """
+        found: list[Span] = []
+        at = 0
+        while at < len(words):
+            for name, id in self._starts.get(words[at], ()):
+                if tuple(words[at : at + len(name)]) == name:
+                    found.append(Span(at, at + len(name), id))
+                    break
+            else:
+                short = self._capitals.get(words[at])
+                if short is not None and raw[at].isupper():
+                    found.append(Span(at, at + 1, short))
+            at = found[-1].stop if found and found[-1].start == at else at + 1
+        return found
+
+    def mentions(self, text: str) -> tuple[str, ...]:
+        """Distinct nodes named in ``text``, in its order."""
+        raw = raw_tokens(text)
+        return tuple(dict.fromkeys(span.node for span in self.spans([normal_token(w.lower()) for w in raw], raw)))
+
+
+def _how(node: Node, name: str) -> str:
+    if name == node.name:
+        return "name"
+    letters = plain(name).replace("-", "").replace(" ", "")
+    short = 1 < len(letters) <= _LONGEST_ABBREVIATION and letters.isalnum() and sum(map(str.isupper, letters)) > 1
+    return "abbreviation" if short else "synonym"
+
+
+def _ancestors(parents: dict[str, tuple[str, ...]]) -> dict[str, frozenset[str]]:
+    """Every node's ancestors, itself not among them; the order of the nodes does not matter."""
+    found: dict[str, frozenset[str]] = {}
+
+    def above(id: str) -> frozenset[str]:
+        if id not in found:
+            found[id] = frozenset(parents[id]).union(*(above(parent) for parent in parents[id]))
+        return found[id]
+
+    for id in parents:
+        above(id)
+    return found

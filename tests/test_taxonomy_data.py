@@ -146,6 +146,6 @@ def test_show_draws_a_tree_to_the_depth_asked(taxonomy):
 
 def test_describe_says_where_each_fact_is_from(taxonomy):
     text = describe(taxonomy, "impetigo")
-    assert "thick yellow crust [do openstax]" in text
+    assert "thick yellow crust [do]" in text
     assert "not to be confused with herpes simplex" in text
     assert "[editorial]" in text

@@ -19,6 +19,7 @@ PARAPHRASES = {
     "fine scale": "scaly",
     "papule": "bumps pimple-like",
     "pink": "pale red",
+    "pustule": "pus-filled",
     "red": "erythematous",
     "scale": "scaly",
     "telangiectasia": "red lines under the skin",

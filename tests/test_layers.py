@@ -33,10 +33,12 @@ MAY_IMPORT = {
     "recipe_reading": TOOLS,
     "runs": TOOLS,
     "cpu_install": set(),
+    "pages": TOOLS | {"taxonomy"},  # what it is given; it computes nothing
 }
 EVERYTHING = {"cli", "doctor", "__init__", "__main__"}
 
 HEAVY = {"torch", "transformers", "trl", "vllm", "deepspeed", "accelerate", "peft", "datasets", "sklearn", "scipy"}
+HEAVY |= {"matplotlib", "plotly"}
 NEVER_HEAVY = {"errors", "files", "yamlfile", "report", "taxonomy", "rewards", "recipe", "recipe_reading", "runs"}
 NOT_AT_IMPORT = {"data", "textbook", "evaluation", "plugins", "manifest", "__init__"}
 WHOLLY_LAZY = {"skinrl/data/features.py"}  # extends a class of `datasets`, and is itself imported inside functions

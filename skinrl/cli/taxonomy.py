@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json as json_module
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from skinrl.cli import taxonomy_files
 from skinrl.cli.common import JsonOption, print_json
 from skinrl.errors import InputError
 
 if TYPE_CHECKING:
     from skinrl.taxonomy import Taxonomy
 
-app = typer.Typer(help="Taxonomy: check, show, resolve.", no_args_is_help=True)
+app = typer.Typer(help="Taxonomy: check, show, resolve, compare, export, draw.", no_args_is_help=True)
+for command in (taxonomy_files.diff, taxonomy_files.export, taxonomy_files.plot):
+    app.command()(command)
 
 Name = Annotated[str, typer.Argument(help="Name of a shipped taxonomy, or a YAML file.")]
 From = Annotated[str, typer.Option("--taxonomy", help="Name of a shipped taxonomy, or a YAML file.")]
@@ -74,6 +78,10 @@ def show(
 def resolve(
     names: Annotated[list[str] | None, typer.Argument(help="Names as people write them.", metavar="NAME...")] = None,
     file: Annotated[Path | None, typer.Option("--file", help="A file with one name a line.")] = None,
+    mentions: Annotated[
+        bool,
+        typer.Option("--mentions", help="Free text: every disease that it says or suspects, none that it denies."),
+    ] = False,
     taxonomy: From = "dermatology",
     json: JsonOption = False,
 ) -> None:
@@ -87,18 +95,32 @@ def resolve(
     if not texts:
         raise InputError("nothing to resolve: give names, or --file with one name a line")
     tree = load_taxonomy(taxonomy)
-    for text in texts:
-        match = tree.resolve(text)
+    for row in _named(tree, texts) if mentions else _resolved(tree, texts):
+        if json:
+            typer.echo(json_module.dumps(row, ensure_ascii=False))
+        elif mentions:
+            denied = f"; denied: {', '.join(row['denied'])}" if row["denied"] else ""
+            typer.echo(f"{row['text']} -> {', '.join(row['nodes']) or 'no disease'}{denied}")
+        elif row["node"] is not None:
+            typer.echo(f"{row['text']} -> {row['node']} (by {row['how']})")
+        else:
+            near = ", ".join(found.node for found in tree.nearest(row["text"])) or "nothing"
+            typer.echo(f"{row['text']} -> no node; nearest: {near}")
+
+
+def _resolved(tree: Taxonomy, texts: list[str]) -> Iterator[dict[str, Any]]:
+    for text, match in zip(texts, tree.resolve_many(texts), strict=True):
         row: dict[str, Any] = {"text": text, "node": None, "how": None, "score": 0.0}
         if match is not None:
             row |= {"node": match.node, "how": match.how, "score": round(match.score, 4)}
-        if json:
-            typer.echo(json_module.dumps(row, ensure_ascii=False))
-        elif match is not None:
-            typer.echo(f"{text} -> {match.node} (by {match.how})")
-        else:
-            near = ", ".join(found.node for found in tree.nearest(text)) or "nothing"
-            typer.echo(f"{text} -> no node; nearest: {near}")
+        yield row
+
+
+def _named(tree: Taxonomy, texts: list[str]) -> Iterator[dict[str, Any]]:
+    for text in texts:
+        nodes = tree.asserted(text)
+        denied = [node for node in tree.mentions(text) if node not in nodes]
+        yield {"text": text, "nodes": list(nodes), "denied": denied}
 
 
 def _lines(file: Path) -> list[str]:

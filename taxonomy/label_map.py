@@ -173,7 +173,7 @@ class _Reader:
         self.known_keys(data, (), _KEYS)
         file_names = self.choice(data, "labels_are", LABELS_ARE, "names") == "file names"
         labels = data.get("labels")
-        if data and (not isinstance(labels, dict) or not labels):
+        if not self.faults and (not isinstance(labels, dict) or not labels):
             self.fault(("labels",), "expected 'labels:' with a line for each raw label")
         mapped = {
             raw: self.weights(raw, value)

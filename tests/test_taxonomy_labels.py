@@ -120,7 +120,7 @@ def test_a_users_own_map_may_weigh_a_label_over_several_nodes(taxonomy, tmp_path
         ("labels:\n  a: {eczema: heavy}\n", "FILE:2: label 'a': expected a weight"),
         ("labels:\n  a: [eczema]\n", "FILE:2: label 'a': expected a node"),
         ("labels:\n  a: eczema\n  A: psoriasis\n", "FILE:3: label 'A' stands twice"),
-        ("labels:\n  a: eczema\nnot_a_disease: [a]\n", "FILE:2: label 'a' stands twice"),
+        ("labels:\n  a: eczema\nnot_a_disease: [a]\n", "FILE:3: label 'a' stands twice (first under labels: 'a')"),
         ("labels:\n  0: eczema\n", "FILE:2: expected text as a label, found 0"),
         ("labels: {}\n", "FILE:1: expected 'labels:'"),
         ("labell:\n  a: eczema\n", "FILE:1: unknown key 'labell'"),

@@ -90,7 +90,7 @@ def openstax(data: Path) -> Iterator[Place]:
 def draw(
     rng: random.Random, places: Iterator[Place], count: int, seen: set[str], words: range, like: str = ""
 ) -> list[Place]:
-    """`count` places at random: words in `words`, the pattern `like` found, text (but for case, marks) not yet seen."""
+    """`count` places at random: words in `words`, pattern `like` found, text (but for case, marks) not yet seen."""
     pool = [place for place in places if len(place[4].split()) in words and len(place[4]) <= 600]
     pool = [place for place in pool if re.search(like, place[4])]
     rng.shuffle(pool)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from skinrl.cli import taxonomy_coverage, taxonomy_files
+from skinrl.cli import taxonomy_coverage, taxonomy_files, taxonomy_gold
 from skinrl.cli.common import JsonOption, print_json
 from skinrl.errors import InputError
 
@@ -17,7 +17,13 @@ if TYPE_CHECKING:
     from skinrl.taxonomy import Taxonomy
 
 app = typer.Typer(help="Taxonomy: check, show, resolve, compare, export, draw.", no_args_is_help=True)
-for command in (taxonomy_coverage.coverage, taxonomy_files.diff, taxonomy_files.export, taxonomy_files.plot):
+for command in (
+    taxonomy_coverage.coverage,
+    taxonomy_files.diff,
+    taxonomy_files.export,
+    taxonomy_files.plot,
+    taxonomy_gold.gold,
+):
     app.command()(command)
 
 Name = Annotated[str, typer.Argument(help="Name of a shipped taxonomy, or a YAML file.")]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
-from skinrl.report import looks_cut
+from skinrl.report import DiagnosticReport, looks_cut, parse_report
 from skinrl.taxonomy.answer import ANSWER_OUTCOMES, Answer, read_answer
 from skinrl.taxonomy.graph import Taxonomy
 
@@ -20,8 +21,13 @@ _T = TypeVar("_T")
 _BUILTIN = {
     "skinrl.rewards:report_format_reward": "fn: 1 for a valid report, 0 otherwise",
     "skinrl.rewards:get_report_format_reward": "factory: the same for another report style",
-    "skinrl.rewards:get_hierarchy_reward": "factory: credit on the disease hierarchy, 0 to 1, in one of eight schemes",
-    "skinrl.rewards:get_malignancy_reward": "factory: 1 if the Malignancy line is right, 0 otherwise",
+    "skinrl.rewards:get_hierarchy_reward": "factory: credit on the disease hierarchy, 0 to 1, eight measures",
+    "skinrl.rewards:get_malignancy_reward": "factory: the Malignancy line, a missed malignancy costing most, 0 to 1",
+    "skinrl.rewards:get_differential_reward": "factory: is the gold listed, how high, beside real neighbours, 0 to 1",
+    "skinrl.rewards:get_consistency_reward": "factory: 1 if the diagnosis heads the differential, 0 otherwise",
+    "skinrl.rewards:get_grounding_reward": "factory: findings recorded for this very image, 0 to 1; else None",
+    "skinrl.rewards:get_length_reward": "factory: 1 up to a number of characters, falling to 0 at twice as many",
+    "skinrl.rewards:get_repetition_reward": "factory: 1 less the share of word sequences said over and over",
     "skinrl.rewards:get_skin_r1_reward": "factory: Skin-R1's sum of format (1), depth (0.75) and malignancy (0.25)",
 }
 
@@ -139,6 +145,103 @@ def log_answers(
         for outcome in ANSWER_OUTCOMES:
             share = sum(answer.outcome == outcome for answer in answers) / len(answers)
             log_metric(f"answer/{outcome}", share)
+
+
+class Row(NamedTuple):
+    """One completion with its answer and what its question gives; `extra` are the reward's own columns."""
+
+    answer: Answer
+    gold: Gold
+    options: Sequence[str]
+    option_nodes: Sequence[str | None]
+    text: str
+    prefilled: str
+    extra: tuple[Any, ...]
+
+    @property
+    def readable(self) -> bool:
+        """Whether the report is valid, whole, and names a disease of the taxonomy or none (``undetermined``)."""
+        return self.answer.outcome == "ok"
+
+    def report(self, style: str) -> DiagnosticReport:
+        """The report with its thinking block; only where the row is readable."""
+        parsed = parse_report(self.text, options=self.options, prefilled=self.prefilled, style=style)
+        if parsed.report is None:
+            raise ValueError(f"no report can be read: {parsed.reason}")
+        return parsed.report
+
+
+class AnswerReward(ABC):
+    """A reward that scores each row by itself: a subclass gives `score`, and `why` for the completions table.
+
+    A callable class and not a closure, so that it can be pickled into a worker process.
+
+    Args:
+        taxonomy: reads the answers.
+        style: one of `skinrl.report.STYLES`.
+
+    Raises:
+        DataError: unknown style.
+    """
+
+    __name__ = "answer_reward"
+    maximum = 1.0
+    columns: tuple[str, ...] = ()  # dataset columns beside the common ones; their values come as `Row.extra`
+
+    def __init__(self, taxonomy: Taxonomy, style: str = "report") -> None:
+        looks_cut("", style=style)  # an unknown style is refused here, before training
+        self.taxonomy, self.style = taxonomy, style
+
+    @abstractmethod
+    def score(self, row: Row) -> float | None:
+        """0 for a wrong answer, `None` for a prompt that cannot be scored, whatever the answer."""
+
+    def why(self, row: Row, score: float | None) -> Mapping[str, Any]:
+        """Columns of the completions table, by their last name; the same ones for every row."""
+        return {}
+
+    def metrics(self, rows: Sequence[Row], scores: Sequence[float | None]) -> Mapping[str, float]:
+        """Scalars of a batch that is not empty; the same ones for every batch."""
+        return {}
+
+    def __call__(
+        self,
+        completions: Sequence[Completion],
+        gold_nodes: Sequence[Sequence[str] | None] | None = None,
+        gold_weights: Sequence[Sequence[float] | None] | None = None,
+        options: Sequence[Sequence[str] | None] | None = None,
+        option_nodes: Sequence[Sequence[str] | None] | None = None,
+        finished: Sequence[bool | None] | None = None,
+        prefilled: Sequence[str | None] | None = None,
+        log_extra: LogExtra | None = None,
+        log_metric: LogMetric | None = None,
+        **kwargs: Any,
+    ) -> list[float | None]:
+        """Score a batch; lists are as long as ``completions``."""
+        count = len(completions)
+        answers = read_answers(self.taxonomy, completions, options, option_nodes, finished, prefilled, self.style)
+        own = [column(name, kwargs.get(name), None, count) for name in self.columns]
+        columns = zip(
+            answers,
+            read_golds(count, gold_nodes, gold_weights),
+            column("options", options, (), count),
+            column("option_nodes", option_nodes, (), count),
+            completions,
+            column("prefilled", prefilled, "", count),
+            zip(*own, strict=True) if own else [()] * count,
+            strict=True,
+        )
+        rows = [Row(a, g, o or (), n or (), completion_text(c), p or "", x) for a, g, o, n, c, p, x in columns]
+        scores = [self.score(row) for row in rows]
+        log_answers(self.__name__, answers, log_extra, log_metric)
+        if log_extra is not None and rows:
+            told = [self.why(row, score) for row, score in zip(rows, scores, strict=True)]
+            for name in told[0]:
+                log_extra(f"{self.__name__}/{name}", [one[name] for one in told])
+        if log_metric is not None and rows:
+            for name, value in self.metrics(rows, scores).items():
+                log_metric(f"{self.__name__}/{name}", value)
+        return scores
 
 
 def score_rows(rows: Iterable[Mapping[str, Any]], rewards: Sequence[Reward]) -> list[dict[str, float | None]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from skinrl.errors import PluginError
@@ -10,7 +10,8 @@ from skinrl.report import looks_cut
 from skinrl.rewards.base import Completion, Gold, LogExtra, LogMetric, log_answers, read_answers, read_golds
 from skinrl.taxonomy.answer import Answer
 from skinrl.taxonomy.graph import Taxonomy
-from skinrl.taxonomy.similarity import RELATIONS, SCHEMES, expected_credit, relation
+from skinrl.taxonomy.measures import MEASURES, RELATIONS, Measure, information_content_of, relation
+from skinrl.taxonomy.similarity import expected_credit
 
 
 def score_hierarchy(
@@ -19,7 +20,7 @@ def score_hierarchy(
     gold: Gold,
     option_nodes: Sequence[str | None] = (),
     *,
-    scheme: str = "default",
+    measure: str | Measure = "default",
     undetermined: float = 0.0,
 ) -> float | None:
     """Credit of one answer; see `skinrl.taxonomy.similarity.expected_credit`.
@@ -28,42 +29,59 @@ def score_hierarchy(
         0 to 1. 0 for an invalid, truncated or unresolved answer. ``undetermined`` for a valid report that declines
         to name a disease. `None` where the prompt cannot be scored: the gold has no node, or no option earns anything.
     """
-    value = expected_credit(taxonomy, answer.node, gold, option_nodes=option_nodes, scheme=scheme)
+    value = expected_credit(taxonomy, answer.node, gold, option_nodes=option_nodes, measure=measure)
     return undetermined if answer.undetermined and value is not None else value
 
 
 def get_hierarchy_reward(
-    taxonomy: Taxonomy, scheme: str = "default", undetermined: float = 0.0, style: str = "report"
+    taxonomy: Taxonomy,
+    measure: str = "default",
+    undetermined: float = 0.0,
+    style: str = "report",
+    gold_counts: Mapping[str, float] | None = None,
 ) -> HierarchyReward:
     """Reward for an answer on or near the gold's place in the taxonomy.
 
     Args:
         taxonomy: injected by the command line.
-        scheme: one of `skinrl.taxonomy.similarity.SCHEMES`; the default is design section 3's.
-        undetermined: what a valid report with ``Diagnosis: undetermined`` earns, from 0 to 1.
+        measure: key of `skinrl.taxonomy.measures.MEASURES`, where each has its formula and its source.
+        undetermined: what ``Diagnosis: undetermined`` earns, 0 to 1.
         style: one of `skinrl.report.STYLES`.
+        gold_counts: node id to how often the training data has it as its gold, injected by the command line when it
+            trains. ``information_content`` takes its content from them; without them, from the structure. The other
+            measures do not look at them.
 
     Raises:
-        PluginError: unknown scheme, or ``undetermined`` outside 0 to 1.
+        PluginError: unknown measure, or ``undetermined`` outside 0 to 1.
+        TaxonomyError: ``gold_counts`` of an unknown node, or negative.
 
-    Example: gold melanoma: the answer melanoma earns 1, its parent less, a sibling of the same behaviour less than the
-    parent, melanocytic naevus 0.
+    Example: gold melanoma, answer nodular melanoma: 1; answer melanocytic naevus: 0, because it is benign.
     """
-    return HierarchyReward(taxonomy, scheme, undetermined, style)
+    return HierarchyReward(taxonomy, measure, undetermined, style, gold_counts)
 
 
 class HierarchyReward:
     """Made by `get_hierarchy_reward`. A class and not a closure, so that it can be pickled into a worker process."""
 
-    def __init__(self, taxonomy: Taxonomy, scheme: str, undetermined: float, style: str) -> None:
-        if scheme not in SCHEMES:
-            raise PluginError(f"unknown credit scheme {scheme!r}; expected one of: {', '.join(SCHEMES)}")
+    def __init__(
+        self,
+        taxonomy: Taxonomy,
+        measure: str,
+        undetermined: float,
+        style: str,
+        gold_counts: Mapping[str, float] | None = None,
+    ) -> None:
+        if measure not in MEASURES:
+            raise PluginError(f"unknown measure {measure!r}; expected one of: {', '.join(MEASURES)}")
         if not 0.0 <= undetermined <= 1.0:
             raise PluginError(f"the credit for undetermined must lie from 0 to 1, found {undetermined!r}")
         looks_cut("", style=style)  # an unknown style is refused here, before training
-        self.taxonomy, self.scheme, self.undetermined, self.style = taxonomy, scheme, undetermined, style
-        self.maximum = SCHEMES[scheme].maximum
-        self.__name__ = "hierarchy_reward" if scheme == "default" else f"hierarchy_{scheme}_reward"
+        self.taxonomy, self.undetermined, self.style = taxonomy, undetermined, style
+        self.measure: str | Measure = measure
+        if measure == "information_content" and gold_counts:
+            self.measure = information_content_of(taxonomy, gold_counts)
+        self.maximum = MEASURES[measure].maximum
+        self.__name__ = "hierarchy_reward" if measure == "default" else f"hierarchy_{measure}_reward"
 
     def __call__(
         self,
@@ -84,22 +102,30 @@ class HierarchyReward:
         offered = option_nodes if option_nodes is not None else [()] * len(answers)
         scores = [
             score_hierarchy(
-                self.taxonomy, answer, gold, nodes or (), scheme=self.scheme, undetermined=self.undetermined
+                self.taxonomy, answer, gold, nodes or (), measure=self.measure, undetermined=self.undetermined
             )
             for answer, gold, nodes in zip(answers, golds, offered, strict=True)
         ]
         log_answers(self.__name__, answers, log_extra, log_metric)
         if log_extra is not None or log_metric is not None:
-            relations = [self._relation(answer, gold) for answer, gold in zip(answers, golds, strict=True)]
+            relations = [relation_to(self.taxonomy, answer, gold) for answer, gold in zip(answers, golds, strict=True)]
             if log_extra is not None:
+                log_extra(f"{self.__name__}/gold", [_written(gold) for gold in golds])
                 log_extra(f"{self.__name__}/relation", relations)
             if log_metric is not None and relations:
                 for name in RELATIONS:
                     log_metric(f"taxonomy/{name}", relations.count(name) / len(relations))
         return scores
 
-    def _relation(self, answer: Answer, gold: Gold) -> str:
-        """Relation to the heaviest gold, the first of equals; ``none`` where one of the two has no node."""
-        if not gold:
-            return "none"
-        return relation(self.taxonomy, answer.node, max(gold, key=lambda item: item[1])[0])
+
+def relation_to(taxonomy: Taxonomy, answer: Answer, gold: Gold) -> str:
+    """Relation to the heaviest gold, to the nearest of several as heavy; ``none`` where one of the two has no node."""
+    if not gold:
+        return "none"
+    most = max(weight for _, weight in gold)
+    return min((relation(taxonomy, answer.node, node) for node, weight in gold if weight == most), key=RELATIONS.index)
+
+
+def _written(gold: Gold) -> str:
+    """Golds as the completions table shows them: ``melanoma``, or ``eczema 0.5, psoriasis 0.5``."""
+    return gold[0][0] if len(gold) == 1 else ", ".join(f"{node} {weight:.3g}" for node, weight in gold)

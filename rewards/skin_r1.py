@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from skinrl.errors import PluginError
 from skinrl.report import looks_cut
@@ -29,7 +29,7 @@ def score_skin_r1(
 
     0 for an invalid or truncated answer; an unresolved one earns the format alone. `None` where the gold has no node.
     """
-    depth = expected_credit(taxonomy, answer.node, gold, option_nodes=option_nodes, scheme=FORMS[form])
+    depth = expected_credit(taxonomy, answer.node, gold, option_nodes=option_nodes, measure=FORMS[form])
     if depth is None:
         return None
     if answer.outcome in ("invalid", "truncated"):
@@ -68,6 +68,8 @@ class SkinR1Reward:
     """Made by `get_skin_r1_reward`. A class and not a closure, so that it can be pickled into a worker process."""
 
     maximum = 2.0
+    # What it pays for, for the adversarial corpus.
+    parts: ClassVar[Mapping[str, float]] = {"form": 1.0, "diagnosis": 0.75, "behaviour_line": 0.25}
 
     def __init__(self, taxonomy: Taxonomy, form: str, style: str) -> None:
         if form not in FORMS:

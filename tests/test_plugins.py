@@ -125,8 +125,8 @@ def good(
 
 
 class Parametrised:
-    def __init__(self, taxonomy: object, scheme: str = "default") -> None:
-        self.taxonomy, self.scheme = taxonomy, scheme
+    def __init__(self, taxonomy: object, measure: str = "default") -> None:
+        self.taxonomy, self.measure = taxonomy, measure
 
     def __call__(self, completions: list[str], **kwargs: object) -> list[float]:
         return [0.0 for _ in completions]
@@ -158,16 +158,16 @@ def test_what_trl_cannot_call_is_refused_with_the_reason(reward: object, message
 
 def test_a_factory_gets_what_it_names_and_the_recipes_arguments() -> None:
     taxonomy = object()
-    reward = call_factory(Parametrised, "p", {"scheme": "wu_palmer"}, {"taxonomy": taxonomy})
+    reward = call_factory(Parametrised, "p", {"measure": "wu_palmer"}, {"taxonomy": taxonomy})
     assert reward.taxonomy is taxonomy
-    assert reward.scheme == "wu_palmer"
+    assert reward.measure == "wu_palmer"
     assert call_factory(lambda scale=1.0: scale, "plain", {"scale": 2.0}, {"taxonomy": taxonomy}) == 2.0
 
 
 @pytest.mark.parametrize(
     ("kwargs", "provided", "message"),
     [
-        ({"schem": "x"}, {"taxonomy": 1}, r"unknown argument schem \(nearest: scheme\); it takes scheme"),
+        ({"measur": "x"}, {"taxonomy": 1}, r"unknown argument measur \(nearest: measure\); it takes measure"),
         ({"taxonomy": "x"}, {"taxonomy": 1}, "set by skinrl itself"),
         ({}, {}, "needs taxonomy; set it under `kwargs:`"),
     ],

@@ -10,7 +10,7 @@ from reward_setup import OPEN_CASES, OPTION_CASES, TREE, batch, open_batch, opti
 from skinrl.errors import DataError, PluginError, TaxonomyError
 from skinrl.report import DiagnosticReport, prefill
 from skinrl.rewards import get_hierarchy_reward
-from skinrl.taxonomy.similarity import SCHEMES
+from skinrl.taxonomy.measures import MEASURES
 
 OPEN_SCORES = {
     "gold": 1.0,
@@ -96,11 +96,11 @@ def test_another_style_is_read_where_the_recipe_chooses_it() -> None:
     assert get_hierarchy_reward(TREE)(**batch({"a": text})) == [0.0]
 
 
-@pytest.mark.parametrize("scheme", SCHEMES)
-def test_every_scheme_pays_the_gold_its_maximum_and_garbage_nothing(scheme: str) -> None:
-    reward = get_hierarchy_reward(TREE, scheme)
+@pytest.mark.parametrize("measure", MEASURES)
+def test_every_measure_pays_the_gold_its_maximum_and_garbage_nothing(measure: str) -> None:
+    reward = get_hierarchy_reward(TREE, measure)
     scores = dict(zip(OPEN_CASES, reward(**open_batch()), strict=True))
-    assert scores["gold"] == reward.maximum == SCHEMES[scheme].maximum
+    assert scores["gold"] == reward.maximum == MEASURES[measure].maximum
     assert all(score <= reward.maximum for score in scores.values())
     for case in ("negated", "two answers in a line", "two lines", "no tags", "only in the reasoning", "empty", "cut"):
         assert scores[case] == 0.0, case
@@ -134,7 +134,7 @@ def test_the_logs_say_why() -> None:
 
 
 def test_wrong_settings_are_refused_before_training() -> None:
-    with pytest.raises(PluginError, match="unknown credit scheme 'f1'; expected one of: default"):
+    with pytest.raises(PluginError, match="unknown measure 'f1'; expected one of: default"):
         get_hierarchy_reward(TREE, "f1")
     with pytest.raises(PluginError, match="undetermined must lie from 0 to 1, found 2"):
         get_hierarchy_reward(TREE, undetermined=2)

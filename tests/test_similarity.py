@@ -18,14 +18,14 @@ from hypothesis import strategies as st
 from skinrl.errors import TaxonomyError
 from skinrl.taxonomy import BEHAVIOURS, Node, Taxonomy
 from skinrl.taxonomy import similarity as similarity_module
-from skinrl.taxonomy.similarity import (
+from skinrl.taxonomy.measures import (
+    MEASURES,
     RELATIONS,
-    SCHEMES,
     common_ancestor_depth,
     credit,
     exact,
-    expected_credit,
     information_content,
+    information_content_of,
     level_gated,
     opposite,
     relation,
@@ -34,6 +34,7 @@ from skinrl.taxonomy.similarity import (
     skin_r1_paper,
     wu_palmer,
 )
+from skinrl.taxonomy.similarity import expected_credit
 
 MALIGNANT = ("malignant", "precancerous or in situ")
 BENIGN = ("benign", "non-neoplastic")
@@ -98,7 +99,7 @@ def test_default_credit_by_hand(answer: str, gold: str, expected: float) -> None
 
 
 @pytest.mark.parametrize(
-    ("scheme", "answer", "gold", "expected"),
+    ("measure", "answer", "gold", "expected"),
     [
         (exact, "nodular_melanoma", "nodular_melanoma", 1.0),
         (exact, "nodular_melanoma", "melanoma", 1.0),
@@ -130,8 +131,8 @@ def test_default_credit_by_hand(answer: str, gold: str, expected: float) -> None
         (level_gated, "psoriasis", "nodular_melanoma", 0.0),
     ],
 )
-def test_the_other_schemes_by_hand(scheme, answer: str, gold: str, expected: float) -> None:
-    assert scheme(SMALL, answer, gold) == pytest.approx(expected, abs=1e-12)
+def test_the_other_measures_by_hand(measure, answer: str, gold: str, expected: float) -> None:
+    assert measure(SMALL, answer, gold) == pytest.approx(expected, abs=1e-12)
 
 
 def test_skin_r1_example_of_depth_three_of_four() -> None:
@@ -213,10 +214,10 @@ def test_options_are_measured_by_the_best_of_them() -> None:
 
 def test_published_forms_keep_their_own_numbers() -> None:
     gold = [("nodular_melanoma", 0.75), ("common_nevus", 0.25)]
-    assert expected_credit(SMALL, "melanoma", gold, scheme="skin_r1_paper") == 0.375  # 0.75·0.5
-    assert expected_credit(SMALL, "melanocytic", gold, scheme="wu_palmer") == 0.5
+    assert expected_credit(SMALL, "melanoma", gold, measure="skin_r1_paper") == 0.375  # 0.75·0.5
+    assert expected_credit(SMALL, "melanocytic", gold, measure="wu_palmer") == 0.5
     offered = ("melanocytic", "melanoma")
-    assert expected_credit(SMALL, "melanoma", gold[:1], option_nodes=offered, scheme="skin_r1_code") == 0.75
+    assert expected_credit(SMALL, "melanoma", gold[:1], option_nodes=offered, measure="skin_r1_code") == 0.75
 
 
 def test_none_where_no_answer_can_be_scored() -> None:
@@ -230,17 +231,17 @@ def test_none_where_no_answer_can_be_scored() -> None:
 def test_the_root_as_one_gold_of_several_is_left_out() -> None:
     gold = [("skin_disease", 0.5), ("melanoma", 0.5)]
     assert expected_credit(SMALL, "melanoma", gold) == 1.0
-    assert expected_credit(SMALL, "melanocytic", gold, scheme="wu_palmer") == pytest.approx(2 / 3)
+    assert expected_credit(SMALL, "melanocytic", gold, measure="wu_palmer") == pytest.approx(2 / 3)
 
 
 def test_what_is_broken_is_an_error_and_no_score() -> None:
-    with pytest.raises(TaxonomyError, match="unknown credit scheme 'f1'; expected one of: default, exact"):
-        expected_credit(SMALL, "melanoma", [("melanoma", 1.0)], scheme="f1")
+    with pytest.raises(TaxonomyError, match="unknown measure 'f1'; expected one of: default, exact"):
+        expected_credit(SMALL, "melanoma", [("melanoma", 1.0)], measure="f1")
     with pytest.raises(TaxonomyError, match="no node 'melanom'"):
         expected_credit(SMALL, "melanoma", [("melanom", 1.0)])
     with pytest.raises(TaxonomyError, match="no node 'melanom'"):
         expected_credit(SMALL, "melanom", [("melanoma", 1.0)])
-    with pytest.raises(TaxonomyError, match="weights must not be negative"):
+    with pytest.raises(TaxonomyError, match="weights must be numbers of 0 or more"):
         expected_credit(SMALL, "melanoma", [("melanoma", 1.0), ("nevus", -0.5)])
 
 
@@ -279,12 +280,12 @@ def golds_of(taxonomy: Taxonomy) -> list[str]:
 
 
 def check_range_and_maximum(taxonomy: Taxonomy, golds: list[str]) -> None:
-    for name, scheme in SCHEMES.items():
+    for name, measure in MEASURES.items():
         for gold in golds:
-            best = scheme.credit(taxonomy, gold, gold, ())
-            assert best == pytest.approx(scheme.maximum), name
+            best = measure.credit(taxonomy, gold, gold, ())
+            assert best == pytest.approx(measure.maximum), name
             for answer in taxonomy.ids:
-                value = scheme.credit(taxonomy, answer, gold, ())
+                value = measure.credit(taxonomy, answer, gold, ())
                 assert 0.0 <= value <= best + 1e-12, (name, answer, gold)
 
 
@@ -294,14 +295,14 @@ def check_only_the_gold_and_below_reach_one(taxonomy: Taxonomy, golds: list[str]
         assert full == {gold} | taxonomy.descendants(gold)
 
 
-def check_monotone_down_to_the_gold(taxonomy: Taxonomy, golds: list[str], schemes: tuple[str, ...]) -> None:
+def check_monotone_down_to_the_gold(taxonomy: Taxonomy, golds: list[str], measures: tuple[str, ...]) -> None:
     """Every edge of every way from the root down to the gold."""
     for gold in golds:
         on_the_way = [node for node in taxonomy.ids if node == gold or taxonomy.is_ancestor(node, gold)]
         for node in on_the_way:
             for parent in taxonomy.parents(node):
-                for name in schemes:
-                    above, below = (SCHEMES[name].credit(taxonomy, n, gold, ()) for n in (parent, node))
+                for name in measures:
+                    above, below = (MEASURES[name].credit(taxonomy, n, gold, ()) for n in (parent, node))
                     assert above <= below + 1e-12, (name, parent, node, gold)
 
 
@@ -353,8 +354,8 @@ def test_in_a_tree_credit_never_falls_on_the_way_to_the_gold_up_and_down(taxonom
 
 @given(graphs(parents=1))
 @settings(max_examples=50, deadline=None)
-def test_in_a_tree_all_schemes_are_monotone_down_to_the_gold(taxonomy: Taxonomy) -> None:
-    check_monotone_down_to_the_gold(taxonomy, golds_of(taxonomy), tuple(SCHEMES))
+def test_in_a_tree_all_measures_are_monotone_down_to_the_gold(taxonomy: Taxonomy) -> None:
+    check_monotone_down_to_the_gold(taxonomy, golds_of(taxonomy), tuple(MEASURES))
 
 
 TWIN_PARENTS = make(
@@ -386,8 +387,8 @@ def test_path_forms_are_not_monotone_with_several_parents() -> None:
         ]
     )
     assert graph.path("gold") == ("a", "b", "gold")
-    for scheme in (skin_r1_paper, level_gated):
-        assert scheme(graph, "a", "gold") > 0
+    for measure in (skin_r1_paper, level_gated):
+        assert measure(graph, "a", "gold") > 0
     assert skin_r1_paper(graph, "c", "gold") == 0.0
     assert credit(graph, "a", "gold") < credit(graph, "c", "gold") == credit(graph, "b", "gold")
 
@@ -463,22 +464,23 @@ def test_credit_does_not_depend_on_the_order_of_the_file(taxonomy: Taxonomy, rng
     turned = Taxonomy("turned", [Node(n.id, n.name, tuple(reversed(n.parents)), behaviour=n.behaviour) for n in nodes])
     for name in MONOTONE_ON_EVERY_GRAPH:  # the path forms follow the file's first parent, on purpose
         for answer, gold in itertools.product(taxonomy.ids, golds_of(taxonomy)):
-            ours, theirs = (SCHEMES[name].credit(t, answer, gold, ()) for t in (taxonomy, turned))
+            ours, theirs = (MEASURES[name].credit(t, answer, gold, ()) for t in (taxonomy, turned))
             assert ours == theirs
 
 
 HASH_SEED_SCRIPT = """
 import hashlib, itertools, json
 from skinrl.taxonomy import load_taxonomy
-from skinrl.taxonomy.similarity import SCHEMES, expected_credit
+from skinrl.taxonomy.measures import MEASURES
+from skinrl.taxonomy.similarity import expected_credit
 taxonomy = load_taxonomy()
 golds = [node for node in taxonomy.ids if node != taxonomy.root]
 digests = {}
-for name in SCHEMES:
+for name in MEASURES:
     digest = hashlib.sha256()
     for answer, gold in itertools.product(golds[::11], golds[::17]):
         other = golds[(golds.index(gold) + 7) % len(golds)]
-        digest.update(repr(expected_credit(taxonomy, answer, [(gold, 0.7), (other, 0.3)], scheme=name)).encode())
+        digest.update(repr(expected_credit(taxonomy, answer, [(gold, 0.7), (other, 0.3)], measure=name)).encode())
     digests[name] = digest.hexdigest()
 print(json.dumps(digests))
 """
@@ -496,5 +498,5 @@ def test_credit_is_the_same_under_every_hash_seed(taxonomy: Taxonomy) -> None:
         ).stdout
         for seed in ("0", "1", "4242")
     ]
-    assert set(json.loads(outputs[0])) == set(SCHEMES)
+    assert set(json.loads(outputs[0])) == set(MEASURES)
     assert outputs[0] == outputs[1] == outputs[2]

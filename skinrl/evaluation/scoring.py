@@ -9,7 +9,8 @@ from skinrl.errors import DataError
 from skinrl.evaluation.cases import Case
 from skinrl.evaluation.predictions import Prediction
 from skinrl.taxonomy.graph import Taxonomy
-from skinrl.taxonomy.similarity import BENIGN_SIDE, MALIGNANT_SIDE, expected_credit, side
+from skinrl.taxonomy.measures import BENIGN_SIDE, MALIGNANT_SIDE, side
+from skinrl.taxonomy.similarity import expected_credit
 
 _TIE = 1e-9
 

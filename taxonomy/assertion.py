@@ -19,6 +19,8 @@ _SENTENCE = re.compile(r"[.!?;\n]+(?=\s|$)|[!?;\n。；？！]+|\.(?=[A-Z])")
 _PIECE = re.compile(r"[,:()\[\]/，、：（）]")
 _WORD = re.compile(r"[A-Za-z0-9]+")
 
+_IS = re.compile(r"\b(it|that|this|there|what|here)['’`´]s\b", re.IGNORECASE)  # no possessive
+
 # These hold a negation and deny nothing.
 _HELD = re.compile(
     r"\b(?:not|cannot|cant|couldnt|wouldnt|shouldnt|dont|never|unable to|hard to|difficult to|without|nor)"
@@ -31,7 +33,7 @@ _BEFORE = re.compile(
     r"\b(?:(?:not|doesnt|dont|didnt)(?: \w+){0,2}? (?:looks?|seems?|appears?)(?: to be| like)?"
     r"|no|not|without|never|neither|nor|isnt|arent|wasnt|doesnt|dont|didnt|cannot|cant|shouldnt|wouldnt"
     r"|exclud(?:e|es|ed|ing)|rul(?:e|es|ed|ing) out|r/o|negative for|absence of|lack(?:s|ing)? of|free of|denies"
-    r"|unlikely|less likely|rather than|instead of|unlike|different from|differs? from"
+    r"|unlikely|less likely|rather than|instead of|unlike|different from"
     r"|(?:differentiat|distinguish)\w* (?:it |this |them )?(?:from|with)|(?:mistaken|confused) (?:for|with|as)"
     r"|history of|risk of)\b"
 )
@@ -42,7 +44,7 @@ _AFTER = re.compile(
 )
 # Here the reach of a cue ends.
 _STOP = re.compile(
-    r"\b(?:but|however|though|although|yet|whereas|while|because|as it|it is|its|this is|thats|looks like"
+    r"\b(?:but|however|though|although|yet|whereas|while|because|as it|it is|its|this is|that is|looks like"
     r"|looks more like|more like|most likely|more likely|probably|consider|considering|suspect|think"
     r"|rather(?! than)|instead(?! of)|should be|would be)\b"
 )
@@ -61,7 +63,7 @@ class NamedNode(NamedTuple):
 def asserted_spans(text: str, lexicon: Lexicon) -> list[NamedNode]:
     """The names in ``text`` that are said or suspected to be the disease, from left to right."""
     found: list[NamedNode] = []
-    text = plain(text)
+    text = plain(_IS.sub(r"\1 is", text))
     for start, stop in _between(_SENTENCE, text):
         sentence = text[start:stop]
         names = list(_names(sentence, lexicon))

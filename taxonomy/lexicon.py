@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 from skinrl.errors import TaxonomyError
 from skinrl.taxonomy.graph import Match, Node
-from skinrl.taxonomy.text import normal_token, plain, raw_tokens, tokens
+from skinrl.taxonomy.text import normal_token, plain, raw_tokens, stem, stems, tokens
+from skinrl.taxonomy.wording import HARMLESS
 
 _SHORTEST_FREE_NAME = 4  # shorter names ("SK", "mel") count inside a line only when written in capitals
 _LONGEST_ABBREVIATION = 6
@@ -28,6 +29,8 @@ class Lexicon:
         exact: normal form of a name -> its match.
         written: a name as the file writes it, in lower case, and every code -> its match; saves normalising.
         bags: sorted words of a name -> node; ``None`` where two nodes have the same words.
+        stems: stems of a name of two words or more -> node; ``None`` likewise (see
+            :func:`skinrl.taxonomy.text.stems`).
         joined: a name without its spaces -> node; ``None`` likewise.
         above: node -> its ancestors.
 
@@ -39,14 +42,17 @@ class Lexicon:
         self.exact: dict[str, Match] = {}
         self.written: dict[str, Match] = {}
         self.bags: dict[tuple[str, ...], str | None] = {}
+        self.stems: dict[tuple[str, ...], str | None] = {}
         self.joined: dict[str, str | None] = {}
-        self.words: set[str] = set()
+        self._stem_words: set[str] = set()
+        self._longest = 0
         self._starts: dict[str, list[tuple[tuple[str, ...], str]]] = {}
         self._capitals: dict[str, str] = {}
         nodes = list(nodes)
         for node in nodes:
             for name in (node.name, *node.synonyms):
                 self._add(taxonomy, node, name)
+        self._drop([node.id for node in nodes if not node.parents])
         for node in nodes:
             for code in node.codes.values():
                 self.written[code.casefold()] = Match(node.id, "code", 1.0)
@@ -74,11 +80,29 @@ class Lexicon:
         joined, bag = "".join(words), tuple(sorted(words))
         self.joined[joined] = node.id if self.joined.get(joined, node.id) == node.id else None
         self.bags[bag] = node.id if self.bags.get(bag, node.id) == node.id else None
-        self.words.update(words)
-        if len(words) == 1 and len(key) < _SHORTEST_FREE_NAME:
+        stemmed = stems(words)
+        if len(stemmed) > 1:
+            self.stems[stemmed] = node.id if self.stems.get(stemmed, node.id) == node.id else None
+            self._stem_words.update(stemmed)
+            self._longest = max(self._longest, len(words))
+        if len(words) == 1 and (len(key) < _SHORTEST_FREE_NAME or match.how == "abbreviation"):
             self._capitals[key] = node.id
         else:
             self._starts.setdefault(words[0], []).append((words, node.id))
+
+    def _drop(self, roots: Sequence[str]) -> None:
+        """Take the names of the root out again: "skin disease" names none."""
+        for table in (self.exact, self.written):
+            for key in [key for key, match in table.items() if match.node in roots]:
+                del table[key]
+        for index in (self.bags, self.stems):
+            for bag in [bag for bag, node in index.items() if node in roots]:
+                del index[bag]
+        self.joined = {key: node for key, node in self.joined.items() if node not in roots}
+        self._capitals = {key: node for key, node in self._capitals.items() if node not in roots}
+        self._starts = {
+            word: [entry for entry in found if entry[1] not in roots] for word, found in self._starts.items()
+        }
 
     def listed(self, text: str) -> Match | None:
         """The match of a text that is a name, a synonym or a code as it stands."""
@@ -108,21 +132,53 @@ class Lexicon:
         found: list[Span] = []
         at = 0
         while at < len(words):
-            for name, id in self._starts.get(words[at], ()):
-                if tuple(words[at : at + len(name)]) == name:
-                    found.append(Span(at, at + len(name), id))
-                    break
-            else:
-                short = self._capitals.get(words[at])
-                if short is not None and raw[at].isupper():
-                    found.append(Span(at, at + 1, short))
-            at = found[-1].stop if found and found[-1].start == at else at + 1
+            span = self._span_at(at, words, raw)
+            if span is not None:
+                found.append(span)
+            at = span.stop if span is not None else at + 1
         return found
+
+    def _span_at(self, at: int, words: Sequence[str], raw: Sequence[str]) -> Span | None:
+        listed = next(
+            (entry for entry in self._starts.get(words[at], ()) if tuple(words[at : at + len(entry[0])]) == entry[0]),
+            None,
+        )
+        longer = self._longest_in_any_order(at, len(listed[0]) if listed is not None else 1, words)
+        if longer is not None:
+            return longer
+        if listed is not None:
+            name, id = listed
+            return (
+                None
+                if len(name) == 1 and at and _of_another_kind(words[at - 1], name[0])
+                else Span(at, at + len(name), id)
+            )
+        short = self._capitals.get(words[at])
+        return Span(at, at + 1, short) if short is not None and raw[at].isupper() else None
+
+    def _longest_in_any_order(self, at: int, shortest: int, words: Sequence[str]) -> Span | None:
+        """The longest name of more than ``shortest`` words whose stems are the next words of the line."""
+        stop = at
+        while stop < len(words) and stop - at < self._longest + 1 and self._in_a_name(words[stop]):
+            stop += 1
+        for end in range(stop, at + shortest, -1):
+            id = self.stems.get(stems(words[at:end]))
+            if id is not None and words[end - 1] != "gland":
+                return Span(at, end, id)
+        return None
+
+    def _in_a_name(self, word: str) -> bool:
+        return stem(word) in self._stem_words or not stems((word,))
 
     def mentions(self, text: str) -> tuple[str, ...]:
         """Distinct nodes named in ``text``, in its order."""
         raw = raw_tokens(text)
         return tuple(dict.fromkeys(span.node for span in self.spans([normal_token(w.lower()) for w in raw], raw)))
+
+
+def _of_another_kind(before: str, name: str) -> bool:
+    """Whether the word before makes another disease of a name: a naevus is any birthmark, "verrucous" is no mole."""
+    return name == "nevus" and before.endswith(("ous", "oid", "al", "ic", "ar")) and before not in HARMLESS
 
 
 def _how(node: Node, name: str) -> str:

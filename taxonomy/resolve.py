@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import combinations
 from typing import Any
 
 from rapidfuzz import fuzz, process
@@ -12,32 +13,8 @@ from skinrl.taxonomy.assertion import asserted_spans
 from skinrl.taxonomy.graph import Match, Node
 from skinrl.taxonomy.lexicon import Lexicon
 from skinrl.taxonomy.spelling import Speller
-from skinrl.taxonomy.text import normal_token, normalise, tokens
-
-# A text with one of these says something other than "it is this disease". It is read only as a name that holds the
-# same word ("malignant melonoma"), never around it.
-_REFUSED_WORDS = """
-no not non nor neither never none without absent absence lack lacks denies denied negative exclude excluded excludes
-excluding exclusion unlikely doubtful rule ruled out rather instead against cannot can t isn isnt dont or and versus vs
-either both with plus also but except than unlike like mimic mimics mimicking resembling resembles simulating history
-previous prior former risk free possible possibly maybe perhaps question unclear uncertain unknown undetermined
-indeterminate differential diagnoses multiple combination i am im sure unsure may might could would should if because
-confirm confirmed needs need due secondary benign malignant pre post para pseudo anti hyper hypo
-"""
-# Words around a name that do not change which disease it is, and places on the body, which sometimes do.
-_FILLER_WORDS = """
-of the a an on in at to by over from its this that is it most very highly likely probable probably consistent
-suggestive classic classical typical early late mild moderate severe active localized generalized widespread extensive
-solitary single small large left right bilateral upper lower patient lesion type variant form subtype skin cutaneous
-disease diagnosis adult childhood pediatric condition
-"""
-_SITE_WORDS = """
-scalp face facial cheek nose nasal ear lip eyelid eye forehead temple chin neck trunk chest back abdomen shoulder arm
-forearm elbow hand finger palm leg thigh knee shin ankle foot toe sole buttock limb extremity body
-"""
-_REFUSED = frozenset(map(normal_token, _REFUSED_WORDS.split()))
-_FILLER = frozenset(map(normal_token, _FILLER_WORDS.split()))
-_HARMLESS = _FILLER | frozenset(map(normal_token, _SITE_WORDS.split()))
+from skinrl.taxonomy.text import normalise, stems, tokens
+from skinrl.taxonomy.wording import FILLER, HARMLESS, REFUSED
 
 _BRACKETS = re.compile(r"[(\[]([^()\[\]]*)[)\]]")
 # What coding systems add behind a name: SNOMED CT's semantic tags.
@@ -58,7 +35,8 @@ class Resolver:
 
     1. a ``name``, ``synonym``, ``abbreviation`` or ``code`` of the file, after normalisation (see
        :func:`skinrl.taxonomy.text.normalise`); score 1;
-    2. the words of a name in another ``order``: ``"Dermatitis, Atopic"``, ``"carcinoma basal cell"``;
+    2. the words of a name in another ``order``, or in English instead of Latin form: ``"Dermatitis, Atopic"``,
+       ``"carcinoma basal cell"``, ``"congenital pachyonychia"``;
     3. a name with a ``remark`` that names the same disease or narrows it: ``"basal cell carcinoma (BCC)"``,
        ``"CD - Contact dermatitis"``, ``"contact dermatitis (allergic)"``;
     4. two names with a ``slash`` of which one contains the other: the wider one;
@@ -124,14 +102,14 @@ class Resolver:
             self._rewritten(*pair) if 0 < len(pair[1]) <= _LONGEST else None for pair in zip(texts, words, strict=True)
         ]
         left = [i for i, match in enumerate(found) if match is None and 0 < len(words[i]) <= _LONGEST]
-        spelt = self._speller.read([words[i] for i in left], _REFUSED)
+        spelt = self._speller.read([words[i] for i in left], REFUSED)
         for i, near in zip(left, spelt, strict=True):
             found[i] = Match(near[0], "fuzzy", round(near[1], 4)) if near else self._in_context(texts[i], words[i])
         return found
 
     def _rewritten(self, text: str, words: tuple[str, ...]) -> Match | None:
         """2 to 5: another order, a remark, a slash, joined otherwise."""
-        refused = not _REFUSED.isdisjoint(words)
+        refused = not REFUSED.isdisjoint(words)
         if "(" in text or "[" in text:
             return None if refused else self._with_brackets(text)
         examined = _EXAMINED.fullmatch(text)
@@ -144,9 +122,10 @@ class Resolver:
         abbreviated = _ABBREVIATED.fullmatch(text)
         if abbreviated is not None and not refused:
             return self._with_abbreviation(abbreviated[1], abbreviated[2])
-        if "," in text and len(self.mentions(text)) > 1:
+        if "," in text and self._unrelated(text):
             return None
         match = self._as("order", 0.97, self._lexicon.bags.get(tuple(sorted(words))))
+        match = match or self._as("order", 0.96, self._lexicon.stems.get(stems(words)))
         if match is None and not refused:
             match = self._as("joined", 0.96, self._lexicon.joined.get("".join(words)))
         return match or self._run_together(text)
@@ -185,6 +164,10 @@ class Resolver:
             return None
         return Match(long, "remark", 0.97)
 
+    def _unrelated(self, text: str) -> bool:
+        """Whether ``text`` names two diseases neither of which contains the other."""
+        return any(not self._lexicon.related(a, b) for a, b in combinations(self.mentions(text), 2))
+
     def _lowest(self, nodes: Sequence[str]) -> str:
         return max(nodes, key=lambda node: len(self._lexicon.above[node]))
 
@@ -198,7 +181,7 @@ class Resolver:
             words = words[:-1]
         while words and words[0].isdigit():
             words = words[1:]
-        if not words or not _REFUSED.isdisjoint(words):
+        if not words or not REFUSED.isdisjoint(words):
             return None
         for kept in _shortened(words):
             node = self._lexicon.exact.get(" ".join(kept))
@@ -219,19 +202,19 @@ class Resolver:
         return nodes.pop() if len(nodes) == 1 else None
 
     def _in_context(self, text: str, words: tuple[str, ...]) -> Match | None:
-        if not _REFUSED.isdisjoint(words) or "(" in text or "[" in text:
+        if not REFUSED.isdisjoint(words) or "(" in text or "[" in text:
             return None
-        if "," not in text and ";" not in text and "/" not in text:
-            for harmless in (_FILLER, _HARMLESS):  # "psoriasis of the scalp" is scalp psoriasis
-                kept = tuple(sorted(word for word in words if word not in harmless))
-                node = self._lexicon.bags.get(kept)
+        if ";" not in text and "/" not in text and not ("," in text and self._unrelated(text)):
+            for harmless in (FILLER, HARMLESS):  # "psoriasis of the scalp" is scalp psoriasis
+                kept = [word for word in words if word not in harmless]
+                node = self._lexicon.bags.get(tuple(sorted(kept))) or self._lexicon.stems.get(stems(kept))
                 if node is not None:
                     return Match(node, "context", 0.95)
         spans = self._lexicon.spans(words, words)
         inside = {at for span in spans for at in range(span.start, span.stop)}
         rest = (word for at, word in enumerate(words) if at not in inside)
         nodes = {span.node for span in spans}
-        return Match(nodes.pop(), "context", 0.95) if len(nodes) == 1 and _HARMLESS.issuperset(rest) else None
+        return Match(nodes.pop(), "context", 0.95) if len(nodes) == 1 and HARMLESS.issuperset(rest) else None
 
     # ------------------------------------------------------------------------------------------------ mentions
 
@@ -270,6 +253,6 @@ class Resolver:
 def _shortened(words: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
     """The words of a label, then without places and fillers behind them: "perioral derm eye"."""
     yield words
-    while len(words) > 1 and words[-1] in _HARMLESS:
+    while len(words) > 1 and words[-1] in HARMLESS:
         words = words[:-1]
         yield words

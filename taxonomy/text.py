@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import string
 import unicodedata
+from collections.abc import Iterable
 from functools import lru_cache
 
 _POSSESSIVE = re.compile(r"(?<=\w)['’`´]s\b")
@@ -62,7 +63,7 @@ _UNCHANGED_ENDING = ("ss", "us", "is")
 def _singular(token: str) -> str:
     if token in _IRREGULAR:
         return _IRREGULAR[token]
-    if len(token) < 4 or token[-1] not in "se":
+    if len(token) < 4 or token[-1] not in "sea":
         return token
     for plural, singular in _PLURALS:
         if token.endswith(plural):
@@ -82,6 +83,26 @@ def normal_token(token: str) -> str:
     for pattern, replacement in _SPELLING:
         token = pattern.sub(replacement, token)
     return _singular(token)
+
+
+# Words whose Latin and English forms share no stem.
+_LATIN = {"manuum": "manu", "manus": "manu", "unguium": "ungu", "nodosum": "nodul", "nodosa": "nodul"}
+_ADJECTIVE = re.compile(
+    r"(?<=.{4})(?:[ou]s(?:um|us|a|e)|[eo]us|(?<=oid)es|ar(?:is|e|ia|y)?|al(?:is|e)?|ic(?:um|us|a)?|iv(?:um|us|a|e)"
+    r"|at(?:um|us|a|e)|um|us|a|e|is)$"
+)
+_UNSTEMMED = frozenset({"gland"})  # "sebaceous gland nevus" is nevus sebaceus
+
+
+@lru_cache(maxsize=16384)
+def stem(word: str) -> str:
+    """A normal word without the ending of a Latin or English adjective: ``"congenita"`` and ``"congenital"`` agree."""
+    return _LATIN.get(word) or _ADJECTIVE.sub("", word)
+
+
+def stems(words: Iterable[str]) -> tuple[str, ...]:
+    """Sorted stems of normal words: equal for ``"keratosis follicularis"`` and ``"follicular keratosis"``."""
+    return tuple(sorted(stem(word) for word in words if word not in _UNSTEMMED))
 
 
 def plain(text: str) -> str:

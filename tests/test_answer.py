@@ -137,7 +137,7 @@ def test_options_without_their_nodes_are_an_error_of_the_data() -> None:
 
 
 def test_every_name_and_synonym_that_ships_is_its_own_node(taxonomy: Taxonomy) -> None:
-    for id in taxonomy.ids:
+    for id in sorted(set(taxonomy.ids) - {taxonomy.root}):  # "skin disease" names none
         node = taxonomy.node(id)
         for name in (node.name, *node.synonyms):
             answer = read_answer(said(name), taxonomy)

@@ -153,8 +153,10 @@ def _reader_of(path: Path, header: list[str], labels: LabelMap) -> Callable[[dic
                 return lambda row, ours=ours: ({name: 1.0 for name in ours if float(row[name] or 0) > 0.5}, 1)  # type: ignore[misc]
         elif layout["label"] in header:
             column, count = layout["label"], layout.get("cases")
-            counted = count if count in header else None
-            return lambda row: (_cell(row[column] or ""), int(row[counted]) if counted else 1)
+            if count not in header:  # a row a case, or, with `cases:` empty, a row a label
+                each = None if "cases" in layout and count is None else 1
+                return lambda row: (_cell(row[column] or ""), each)
+            return lambda row: (_cell(row[column] or ""), int(row[count]))
     wanted = ", ".join(sorted({str(layout.get("label", "a column for each label")) for layout in layouts}))
     raise DataError(f"{path}:1: no column with labels; found {', '.join(header)}; expected one of: {wanted}")
 

@@ -24,7 +24,10 @@ from skinrl.errors import PluginError
 TRL_KEYWORDS = ("prompts", "completions", "completion_ids", "trainer_state", "log_extra", "log_metric")
 
 # The columns that every GRPO row of skinrl carries, and `finished`, which SkinGRPOTrainer adds.
-ROW_COLUMNS = ("images", "id", "gold_nodes", "gold_weights", "options", "option_nodes", "prefilled", "finished")
+ROW_COLUMNS = (
+    *("images", "id", "gold_nodes", "gold_weights", "options", "option_nodes", "prefilled", "concepts"),
+    "finished",
+)
 
 
 def resolve(reference: str, base: Path | None = None) -> Any:

@@ -20,7 +20,7 @@ from skinrl.report import DiagnosticReport, parse_report
 from skinrl.taxonomy import Taxonomy
 
 Draw = Callable[..., str]
-COLUMNS = {"prompt", "images", "id", "gold_nodes", "gold_weights", "options", "option_nodes", "prefilled"}
+COLUMNS = {"prompt", "images", "id", "gold_nodes", "gold_weights", "options", "option_nodes", "prefilled", "concepts"}
 
 
 @pytest.fixture

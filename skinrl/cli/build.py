@@ -47,8 +47,13 @@ def resolved(experiment: Experiment, *sections: str) -> dict[str, Any]:
     return {key: value for key, value in (values | {"data": own}).items() if key in (*shared, *sections)}
 
 
-def reward_functions(experiment: Experiment) -> tuple[list[Callable[..., list[float | None]]], list[float]]:
+def reward_functions(
+    experiment: Experiment, gold_counts: Mapping[str, float] | None = None
+) -> tuple[list[Callable[..., list[float | None]]], list[float]]:
     """The recipe's rewards and their weights; ``taxonomy`` is given to factories that name it.
+
+    Args:
+        gold_counts: node to its weight in the training data, given to factories that name it, unless the recipe does.
 
     Raises:
         PluginError: an import path that leads nowhere, a wrong argument, a wrong signature.
@@ -58,7 +63,10 @@ def reward_functions(experiment: Experiment) -> tuple[list[Callable[..., list[fl
         name = entry.fn or entry.factory or ""
         reward = resolve(name, base=experiment.file.parent)
         if entry.factory is not None:
-            reward = call_factory(reward, name, entry.kwargs, {"taxonomy": experiment.taxonomy})
+            provided: dict[str, Any] = {"taxonomy": experiment.taxonomy}
+            if gold_counts is not None and "gold_counts" not in entry.kwargs:
+                provided["gold_counts"] = gold_counts
+            reward = call_factory(reward, name, entry.kwargs, provided)
         rewards.append(check_reward_signature(reward, name))
         weights.append(entry.weight)
     return rewards, weights

@@ -83,19 +83,21 @@ def run_continued_sft(experiment: Experiment) -> RunDirectory:
 def run_grpo(experiment: Experiment) -> RunDirectory:
     """Stage ``grpo``: rewards on the hierarchy improve the policy."""
     from skinrl.cli.rival import check_log
+    from skinrl.data.columns import gold_counts
     from skinrl.data.dataset import grpo_rows
     from skinrl.recipe import training_arguments
 
     run = run_directory(experiment, "grpo")
     if _finished(experiment, run, "grpo", "rewards"):
         return run
-    rewards, weights = reward_functions(experiment)
+    rewards, weights = reward_functions(experiment)  # before the data: a wrong one is known at once
     if not rewards:
         raise InputError(f"{experiment.file}: GRPO needs at least one entry under `rewards`")
     if experiment.recipe.evaluation.continued_sft:
         check_log(experiment)
     data = stage_data(experiment, "grpo")
     records = data.split("train")
+    rewards, weights = reward_functions(experiment, gold_counts(records))
     start = _grpo_start(experiment)
 
     from skinrl.grpo.config import SkinGRPOConfig

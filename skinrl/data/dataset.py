@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from skinrl.data.columns import ConceptShares
 from skinrl.data.questions import Pool, Question, QuestionSettings, ask, pools_of, random_for, user_messages
 from skinrl.data.record import Record
 from skinrl.errors import DataError
@@ -29,7 +30,7 @@ def question_rows(
     seed: int,
     pools: Mapping[str, Pool] | None = None,
 ) -> Iterator[Row]:
-    """One plain row a record: `prompt`, `images` (paths), `id`, gold and options.
+    """One plain row a record: `prompt`, `images` (paths), `id`, gold, options and recorded concepts.
 
     Args:
         records: cases, in the order of the rows; a case given twice makes two equal rows.
@@ -44,6 +45,7 @@ def question_rows(
     """
     listed = list(records)
     offered = pools if pools is not None else pools_of(listed, taxonomy)
+    shares = ConceptShares(listed)
     for record in listed:
         pool = offered.get(record.source, Pool((), ()))
         question = ask(record, taxonomy, questions, random_for(record, seed), pool)
@@ -56,6 +58,7 @@ def question_rows(
             "options": list(question.options),
             "option_nodes": list(question.option_nodes),
             "prefilled": question.prefilled,
+            "concepts": shares.column(record),
         }
 
 

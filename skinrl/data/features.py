@@ -39,6 +39,7 @@ QUESTION_ROWS = _features(
     options=List(Value("string")),
     option_nodes=List(Value("string")),
     prefilled=Value("string"),
+    concepts=List({"kind": Value("string"), "word": Value("string"), "share": Value("float64")}),
 )
 
 SFT_ROWS = _features(prompt=MESSAGES, completion=MESSAGES, id=Value("string"))

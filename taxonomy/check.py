@@ -128,5 +128,6 @@ def describe(taxonomy: Taxonomy, id: str) -> str:
         marked = (f"{value} [{' '.join(node.sources.get(f'morphology.{key}.{value}', ()))}]" for value in values)
         rows.append(f"  typical {key.replace('_', ' ')}: {', '.join(marked)}")
     for other in node.differential:
-        rows.append(f"  not to be confused with {taxonomy.node(other.node).name}: {other.why}  [{other.source}]")
+        why = f": {other.why}" if other.why else ""
+        rows.append(f"  not to be confused with {taxonomy.node(other.node).name}{why}  [{other.source}]")
     return "\n".join(rows)

@@ -69,9 +69,11 @@ def _answer(node: str, question: Question, taxonomy: Taxonomy) -> str:
 def closest_neighbour(taxonomy: Taxonomy, node: str, words: Mapping[str, Sequence[str]]) -> str | None:
     """The differential neighbour whose typical morphology shares most words with `words`; else the closest sibling.
 
-    Ties go to the order of the taxonomy file. `None` where there is neither neighbour nor sibling with a morphology.
+    Only neighbours with words that tell them apart are taken: of others it is known that the two are confused, not by
+    what one knows them. Ties go to the order of the taxonomy file. `None` where there is neither neighbour nor sibling
+    with a morphology.
     """
-    candidates = [edge.node for edge in taxonomy.node(node).differential if edge.node in taxonomy]
+    candidates = [edge.node for edge in taxonomy.node(node).differential if edge.why and edge.node in taxonomy]
     if not candidates:
         siblings = {child for parent in taxonomy.parents(node) for child in taxonomy.children(parent)} - {node}
         candidates = sorted(child for child in siblings if taxonomy.node(child).morphology)

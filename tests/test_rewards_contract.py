@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import importlib
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 from reward_setup import OPEN_CASES, TREE, said
 
 import skinrl.rewards
+from skinrl.plugins import call_factory, resolve
 from skinrl.rewards import (
     Finding,
     builtin_rewards,
@@ -27,16 +29,28 @@ from skinrl.rewards import (
     score_rows,
 )
 from skinrl.rewards.base import Reward
-from skinrl.rewards.contract import gold_completion
+from skinrl.rewards.processes import HASH_SEEDS, scores_elsewhere
+from skinrl.rewards.samples import answers_to, call, gold_completion
 from skinrl.taxonomy import Taxonomy
-from skinrl.taxonomy.similarity import SCHEMES
+from skinrl.taxonomy.measures import MEASURES
+
+
+def listed(taxonomy: Taxonomy) -> list[Any]:
+    """Every reward that `skinrl rewards list` names, with its own defaults."""
+    rewards = []
+    for path, line in builtin_rewards().items():
+        reward = resolve(path)
+        rewards.append(
+            call_factory(reward, path, {}, {"taxonomy": taxonomy}) if line.startswith("factory:") else reward
+        )
+    return rewards
 
 
 def built_in(taxonomy: Taxonomy) -> list[Any]:
     return [
-        report_format_reward,
+        *listed(taxonomy),
         get_report_format_reward("skingpt_r1"),
-        *(get_hierarchy_reward(taxonomy, scheme) for scheme in SCHEMES),
+        *(get_hierarchy_reward(taxonomy, measure) for measure in MEASURES),
         get_hierarchy_reward(taxonomy, style="skin_r1"),
         get_hierarchy_reward(taxonomy, undetermined=0.2),
         get_malignancy_reward(taxonomy),
@@ -48,9 +62,20 @@ def built_in(taxonomy: Taxonomy) -> list[Any]:
 def test_every_built_in_reward_keeps_the_contract(taxonomy: Taxonomy) -> None:
     for graph in (TREE, taxonomy):
         for reward in built_in(graph):
-            findings = check_reward(reward, graph)
-            assert [finding for finding in findings if finding.status != "ok"] == [], reward.__name__
-            assert len(findings) == 11
+            findings = {finding.check: finding for finding in check_reward(reward, graph, hash_seeds=())}
+            assert findings.pop("hash seeds").status == "skipped"  # all of them at once: the next test
+            assert [finding for finding in findings.values() if finding.status != "ok"] == [], reward.__name__
+            assert len(findings) == 13
+
+
+def test_every_built_in_reward_scores_the_same_under_every_hash_seed(taxonomy: Taxonomy) -> None:
+    rewards = built_in(taxonomy)
+    rows = sample_rows(taxonomy)
+    probes = [(row, text) for row in rows for text in answers_to(taxonomy, row, "report")]
+    here = [call(reward, probes) for reward in rewards]
+    for seed, there in zip(HASH_SEEDS, scores_elsewhere(rewards, probes), strict=True):
+        for reward, ours, theirs in zip(rewards, here, there, strict=True):
+            assert ours == theirs, (reward.__name__, seed)
 
 
 def test_the_sample_rows_hold_every_kind_of_question(taxonomy: Taxonomy) -> None:
@@ -127,7 +152,23 @@ def raises_always(completions, **kwargs):
 
 
 def trips_over_new_columns(completions, **kwargs):
-    return GOOD(completions, **kwargs) if len(kwargs) < 13 else [0.0] * len(completions)
+    return [0.0] * len(completions) if "a_column_of_next_year" in kwargs else GOOD(completions, **kwargs)
+
+
+def draws(completions, **kwargs):
+    return [None if score is None else score * random.random() for score in GOOD(completions, **kwargs)]
+
+
+def follows_the_hash_seed(completions, **kwargs):
+    scores = GOOD(completions, **kwargs)
+    return [None if score is None else score * (1 + hash(str(score)) % 7) / 7 for score in scores]
+
+
+def pays_for_the_name(completions, gold_nodes, **kwargs):
+    """As reward by substring does it: the gold's name anywhere in the text."""
+    golds = [TREE.node(nodes[0]).name if nodes else None for nodes in gold_nodes]
+    texts = [completion[0]["content"] for completion in completions]
+    return [None if gold is None else float(gold in text) for gold, text in zip(golds, texts, strict=True)]
 
 
 def looks_at_its_neighbours(completions, **kwargs):
@@ -149,6 +190,9 @@ def looks_at_its_neighbours(completions, **kwargs):
         (none_for_a_wrong_answer, "None", "fail", "None for some completions and a number for others"),
         (pays_the_wrong, "gold scores the maximum", "fail", "the gold scores 0, another answer"),
         (pays_for_length, "garbage", "warn", "pays for"),
+        (pays_for_length, "adversarial corpus", "warn", "completions earn more than they may"),
+        (pays_for_the_name, "adversarial corpus", "fail", "completions earn more than they may"),
+        (draws, "deterministic", "fail", "the scores changed"),
         (raises_on_what_it_cannot_read, "garbage", "fail", "raised IndexError: no answer"),
         (raises_always, "call", "fail", "raised TypeError"),
         (trips_over_new_columns, "extra arguments", "fail", "the scores changed"),
@@ -159,10 +203,32 @@ def looks_at_its_neighbours(completions, **kwargs):
     ],
 )
 def test_each_fault_is_found(reward: Any, check: str, status: str, what: str) -> None:
-    found = {finding.check: finding for finding in check_reward(reward, TREE)}
+    found = {finding.check: finding for finding in check_reward(reward, TREE, hash_seeds=())}
     assert found[check].status == status
     assert what in found[check].what
     assert found[check].mend
+    assert found[check].why
+
+
+def test_a_score_that_follows_the_hash_seed_is_found_in_other_processes() -> None:
+    found = {finding.check: finding for finding in check_reward(follows_the_hash_seed, TREE)}
+    assert found["hash seeds"].status == "fail"
+    assert "PYTHONHASHSEED=" in found["hash seeds"].what
+    assert "sort" in found["hash seeds"].mend
+    assert found["deterministic"].status == found["repeatable"].status == "ok"
+
+
+def unknown_elsewhere(completions, **kwargs):
+    return GOOD(completions, **kwargs)
+
+
+def test_a_reward_that_no_other_process_can_import_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unknown_elsewhere, "__module__", "__main__")
+    monkeypatch.setattr(sys.modules["__main__"], "unknown_elsewhere", unknown_elsewhere, raising=False)
+    found = {finding.check: finding for finding in check_reward(unknown_elsewhere, TREE)}
+    assert found["pickles"].status == "ok"
+    assert found["hash seeds"].status == "fail"
+    assert "unknown_elsewhere" in found["hash seeds"].what
 
 
 async def waits(completions, **kwargs):
@@ -172,12 +238,12 @@ async def waits(completions, **kwargs):
 
 @pytest.mark.parametrize("reward", [waits, functools.partial(GOOD, finished=None)])
 def test_the_other_forms_that_trl_takes_are_taken(reward: Any) -> None:
-    assert [finding for finding in check_reward(reward, TREE) if finding.status == "fail"] == []
+    assert [finding for finding in check_reward(reward, TREE, hash_seeds=(7,)) if finding.status == "fail"] == []
 
 
 def test_a_reward_that_scores_nothing_is_said_to() -> None:
     rows = [row | {"gold_nodes": [], "gold_weights": []} for row in sample_rows(TREE)]
-    found = {finding.check: finding for finding in check_reward(GOOD, TREE, rows)}
+    found = {finding.check: finding for finding in check_reward(GOOD, TREE, rows, hash_seeds=())}
     assert found["range"] == Finding("range", "warn", "every score is None", "no row can be scored")
     assert found["gold scores the maximum"].status == "skipped"
 

@@ -24,6 +24,7 @@ from skinrl.grpo.config import SkinGRPOConfig
 from skinrl.grpo.dropout import switch_off_dropout
 from skinrl.grpo.failed_batch import save_failed_batch
 from skinrl.grpo.gap import Gap, GapGuard, summarise, token_gaps
+from skinrl.grpo.reward_failure import RewardError, failures_named, row_as_json
 from skinrl.text_only import install_text_only
 
 logger = logging.getLogger(__name__)
@@ -141,7 +142,10 @@ class SkinGRPOTrainer(CheckpointMixin, GRPOTrainer):
         if self.args.pass_finished:
             finished = [ended(ids, self.eos_token_ids) for ids in completion_ids_list]
             inputs = [{**row, "finished": flag} for row, flag in zip(inputs, finished, strict=True)]
-        return super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
+        if inputs:  # what `skinrl rewards score` needs to score the log again
+            self._log_completion_extra("row", [row_as_json(row) for row in inputs])
+        with failures_named(self, inputs, completions):
+            return super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
 
     # Log-probs, loss and the gap between the two policies
 
@@ -195,7 +199,7 @@ class SkinGRPOTrainer(CheckpointMixin, GRPOTrainer):
         try:
             return super().training_step(model, inputs, num_items_in_batch)
         except Exception as error:
-            if self.args.keep_failed_batch:
+            if self.args.keep_failed_batch and not isinstance(error, RewardError):  # that one is kept already
                 save_failed_batch(
                     self.args.output_dir,
                     error,

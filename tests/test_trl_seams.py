@@ -23,6 +23,7 @@ SEAMS: dict[Any, dict[str, str]] = {
         "_generate_single_turn": (
             "self, prompt_ids, images, multimodal_fields, num_generations, has_tool_images=False"
         ),
+        "_prepare_inputs": "self, generation_batch",
         "_calculate_rewards": "self, inputs, prompts, completions, completion_ids_list",
         "_get_per_token_logps_and_entropies": (
             "self, model, input_ids, attention_mask, logits_to_keep, batch_size=None, compute_entropy=False, "

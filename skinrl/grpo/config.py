@@ -19,6 +19,7 @@ STOCK_SETTINGS: dict[str, Any] = {
     "seed_rollouts": False,
     "pass_finished": False,
     "keep_failed_batch": False,
+    "shared_prefix": False,
 }
 
 WEIGHT_PUSHES = ("auto", "nccl", "file")
@@ -45,6 +46,10 @@ class SkinGRPOConfig(GRPOConfig):
             samples what an uninterrupted one would have. Not for a vLLM server, which samples in its own process.
         pass_finished: give reward functions ``finished`` (list of bool): whether a completion ended by itself.
         keep_failed_batch: when a step raises, write its rows and tensors to ``<output_dir>/failed_batches``.
+        shared_prefix: run each prompt and each image once for all completions of its group when log-probs are
+            computed, wherever the model can (Qwen2-VL, Qwen2.5-VL, Qwen3-VL): the numbers of plain rows, several times
+            faster. Groups then stay together, so ``per_device_train_batch_size`` must be a multiple of
+            ``num_generations``.
         vllm_weight_push: how weights reach a vLLM *server*: "nccl" (TRL's, CUDA alone), "file" (safetensors on a
             disk or memory file system that both see), "auto" ("nccl" on CUDA, else "file").
         vllm_weight_push_dir: folder for "file"; None takes /dev/shm for a server on this machine, else output_dir.
@@ -62,6 +67,7 @@ class SkinGRPOConfig(GRPOConfig):
     seed_rollouts: bool = field(default=True, metadata={"help": "Derive sampling seeds from seed, process, step."})
     pass_finished: bool = field(default=True, metadata={"help": "Give rewards `finished`: ended by itself."})
     keep_failed_batch: bool = field(default=True, metadata={"help": "Write the batch of a failed step to disk."})
+    shared_prefix: bool = field(default=True, metadata={"help": "Run prompts and images once for their group."})
     vllm_weight_push: str = field(default="auto", metadata={"help": "Server weight push: auto, nccl or file."})
     vllm_weight_push_dir: str | None = field(default=None, metadata={"help": "Folder for the push by file."})
     log_multimodal: bool = field(default=False, metadata={"help": "Send images to trackers; off: patients."})

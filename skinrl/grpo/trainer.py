@@ -24,7 +24,10 @@ from skinrl.grpo.config import SkinGRPOConfig
 from skinrl.grpo.dropout import switch_off_dropout
 from skinrl.grpo.failed_batch import save_failed_batch
 from skinrl.grpo.gap import Gap, GapGuard, summarise, token_gaps
+from skinrl.grpo.groups import groups_shuffled_whole, refuse_split_groups
 from skinrl.grpo.reward_failure import RewardError, failures_named, row_as_json
+from skinrl.grpo.shared_prefix import Rows
+from skinrl.grpo.sharing import SharedPrefix
 from skinrl.text_only import install_text_only
 
 logger = logging.getLogger(__name__)
@@ -59,6 +62,7 @@ class SkinGRPOTrainer(CheckpointMixin, GRPOTrainer):
         self._gap_guard: GapGuard | None = None
         self._gaps: list[torch.Tensor] = []
         self._latest_logps: torch.Tensor | None = None
+        self._sharing: SharedPrefix | None = None
         self._rollouts_at: tuple[str, int, int] = ("", -1, 0)  # phase, step, rollouts begun there
 
         with self._rollout_backend(args):
@@ -95,6 +99,13 @@ class SkinGRPOTrainer(CheckpointMixin, GRPOTrainer):
                 install_ban(model, self.banned_token_ids)
         if self.use_vllm and args.exact_rollouts:
             self.vllm_generation.follow_policy(banned=self.banned_token_ids, stop=self.eos_token_ids)
+        if args.shared_prefix:
+            sharing = SharedPrefix(models, policy_dtype(args, self.model), self._largest_of_all)
+            if not sharing.off:
+                refuse_split_groups(
+                    args.per_device_train_batch_size, self.num_generations, args.gradient_accumulation_steps
+                )
+            self._sharing = sharing
         if args.rollout_gap:
             self._gap_guard = GapGuard.for_dtype(
                 policy_dtype(args, self.model),
@@ -149,12 +160,50 @@ class SkinGRPOTrainer(CheckpointMixin, GRPOTrainer):
 
     # Log-probs, loss and the gap between the two policies
 
-    def _get_per_token_logps_and_entropies(self, model, *args, **kwargs):  # type: ignore[no-untyped-def]
+    def _prepare_inputs(self, generation_batch):  # type: ignore[no-untyped-def]
+        if self._sharing is None or self._sharing.off:
+            return super()._prepare_inputs(generation_batch)
+        with groups_shuffled_whole(self.num_generations):
+            return super()._prepare_inputs(generation_batch)
+
+    def _get_per_token_logps_and_entropies(  # type: ignore[no-untyped-def]
+        self, model, input_ids, attention_mask, logits_to_keep, batch_size=None, compute_entropy=False,
+        compute_aux_loss=False, **images,
+    ):  # fmt: skip
         if self.banned_token_ids and self._dist.is_zero3:
             mark_available(self.accelerator.unwrap_model(model))
-        result = super()._get_per_token_logps_and_entropies(model, *args, **kwargs)
+        stock = super()._get_per_token_logps_and_entropies
+        if self._sharing is None or self._sharing.off or compute_aux_loss:
+            result = stock(
+                model,
+                input_ids,
+                attention_mask,
+                logits_to_keep,
+                batch_size,
+                compute_entropy,
+                compute_aux_loss,
+                **images,
+            )
+        else:
+
+            def by_rows(rows: Rows) -> tuple[torch.Tensor, torch.Tensor | None]:
+                arguments = (rows.input_ids, rows.attention_mask, logits_to_keep, batch_size, compute_entropy)
+                return stock(model, *arguments, **{**images, **rows.images_of_all()})[:2]
+
+            kinds = ("mm_token_type_ids", "pixel_values", "image_grid_thw", "num_images")
+            rows = Rows(input_ids, attention_mask, logits_to_keep, **{kind: images.get(kind) for kind in kinds})
+            with self.accelerator.autocast():
+                logps, entropies = self._sharing.score(model, rows, batch_size or len(rows), by_rows)
+            self._metrics["train" if self.model.training else "eval"]["shared_prefix/tokens_saved"].append(
+                self._sharing.saved
+            )
+            result = (logps, entropies if compute_entropy else None, None)
         self._latest_logps = result[0].detach()
         return result
+
+    def _largest_of_all(self, value: float) -> float:
+        """The largest of a number over all processes."""
+        return self.accelerator.gather(torch.tensor([value], device=self.accelerator.device)).max().item()
 
     def _compute_loss(self, model, inputs):  # type: ignore[no-untyped-def]
         loss = super()._compute_loss(model, inputs)

@@ -11,9 +11,28 @@ import pytest
 
 from skinrl.errors import DataError, TaxonomyError
 from skinrl.taxonomy import load_label_map
+from skinrl.taxonomy.label_map import MADE_FROM, shipped_label_maps
 
-DATASETS = ("pad_ufes_20", "ham10000", "isic2018", "isic2019", "derm12345", "fitzpatrick17k")
-SIZES = {"pad_ufes_20": 6, "ham10000": 7, "isic2018": 7, "isic2019": 8, "derm12345": 40, "fitzpatrick17k": 114}
+DATASETS = shipped_label_maps()
+#: Labels of each dataset, by its paper or its files; None where the whole list is not public.
+SIZES = {
+    "bcn20000": None,
+    "ddi": 78,
+    "derm12345": 40,
+    "derm1m": None,
+    "derm7pt": 20,
+    "dermnet": 23,
+    "dermnet_files": None,
+    "fitzpatrick17k": 114,
+    "ham10000": 7,
+    "isic2018": 7,
+    "isic2019": 9,
+    "isic2020": 9,
+    "milk10k": None,
+    "pad_ufes_20": 6,
+    "scin": 370 - 1,  # "Deep fungal infection" is there in two spellings
+    "sd198": 198,
+}
 
 
 def rows(path: Path) -> Iterator[dict[str, str]]:
@@ -24,12 +43,24 @@ def rows(path: Path) -> Iterator[dict[str, str]]:
 @pytest.mark.parametrize("dataset", DATASETS)
 def test_every_label_leads_to_nodes_whose_weights_sum_to_one(taxonomy, dataset):
     labels = load_label_map(dataset, taxonomy)
-    assert len(labels.labels) == SIZES[dataset]
+    assert SIZES[dataset] in (None, len(labels.labels) + len(labels.excluded))
     for raw in labels.labels:
         pairs = labels.map(raw)
         assert sum(weight for _, weight in pairs) == pytest.approx(1.0)
         assert all(node in taxonomy and node != taxonomy.root for node, _ in pairs)
     assert {d.label for d in labels.disagreements} <= set(labels.labels)
+
+
+def test_every_dataset_has_its_map():
+    assert set(DATASETS) == set(SIZES)
+
+
+@pytest.mark.parametrize("dataset", DATASETS)
+def test_every_map_says_how_its_list_came_to_be_known_and_why_a_label_is_no_disease(taxonomy, dataset):
+    labels = load_label_map(dataset, taxonomy)
+    assert labels.made_from in MADE_FROM
+    assert set(labels.reasons) == labels.excluded
+    assert all(len(reason) > 5 for reason in labels.reasons.values())
 
 
 def test_the_published_label_lists_are_covered(taxonomy, shared_data):
@@ -42,6 +73,54 @@ def test_the_published_label_lists_are_covered(taxonomy, shared_data):
     pad = {row["diagnostic"] for row in rows(shared_data / "pad_ufes_20" / "metadata.csv")}
     assert pad == {"ACK", "BCC", "MEL", "NEV", "SCC", "SEK"}
     load_label_map("pad_ufes_20", taxonomy).require(pad)
+    scin = [row["label"] for row in rows(shared_data / "scin" / "label_vocab.csv")]
+    assert len(scin) == 370
+    load_label_map("scin", taxonomy).require(scin)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "raw", "nodes"),
+    [
+        ("scin", "SCC/SCCIS", {"squamous_cell_carcinoma": 0.5, "squamous_cell_carcinoma_in_situ": 0.5}),
+        ("scin", "SK/ISK", {"seborrheic_keratosis": 1.0}),
+        ("scin", "CD - Contact dermatitis", {"contact_dermatitis": 1.0}),
+        ("scin", "Remove from labeling tool", {}),
+        ("scin", "Majocchi's granuloma", {"majocchi_granuloma": 1.0}),
+        ("sd198", "Epithelioma_Adenoides_Cysticum", {"trichoepithelioma": 1.0}),
+        ("ddi", "nodular-melanoma-(nm)", {"nodular_melanoma": 1.0}),
+        ("derm7pt", "melanoma (in situ)", {"melanoma_in_situ": 1.0}),
+        ("isic2020", "unknown", {}),
+        ("milk10k", "AKIEC", {"precancerous_keratinocytic": 1.0}),
+        ("dermnet", "Exanthems and Drug Eruptions", {"viral_exanthem": 0.5, "drug_eruption": 0.5}),
+        ("derm1m", "Campbell de morgan spots", {"cherry_angioma": 1.0}),
+    ],
+)
+def test_labels_that_are_easily_misread(taxonomy, dataset, raw, nodes):
+    assert dict(load_label_map(dataset, taxonomy).map(raw)) == nodes
+
+
+def test_the_name_of_an_image_of_dermnet_leads_to_its_disease(taxonomy):
+    labels = load_label_map("dermnet_files", taxonomy)
+    expected = {
+        "07PerioralDermEye.jpg": "perioral_dermatitis",
+        "acne-closed-comedo-003.jpg": "comedonal_acne",
+        "Bullous Disease Photos/benign-familial-chronic-pemphigus-1.jpg": "hailey_hailey_disease",
+        "herpes-type-1-recurrent-12.jpg": "herpes_labialis",
+        "herpes-type-2-primary-3.jpg": "genital_herpes",
+        "07RosaceaFulFAce.jpg": "rosacea",  # not listed: the longest listed name that it begins with
+        "05atopic031011.jpg": "atopic_dermatitis",
+        "12Chicken-Pox.JPG": "varicella",
+        "miliaria-2.jpg": "miliaria",
+        "milia-2.jpg": "milia",
+    }
+    assert {raw: dict(labels.map(raw)) for raw in expected} == {raw: {node: 1.0} for raw, node in expected.items()}
+    assert labels.map("melanoma-mimic-4.jpg") == ()
+    assert "IMG_0012.jpg" not in labels
+    assert "mi.jpg" not in labels
+
+
+def test_without_the_rule_for_file_names_a_label_is_taken_as_it_is(taxonomy):
+    assert "melanoma 12.jpg" not in load_label_map("isic2020", taxonomy)
 
 
 def test_scc_of_pad_ufes_20_is_said_to_include_bowen_disease(taxonomy):
@@ -85,6 +164,7 @@ def test_labels_are_compared_without_case_and_outer_space(taxonomy):
 def test_a_label_that_is_no_disease_maps_to_nothing(taxonomy):
     labels = load_label_map("isic2019", taxonomy)
     assert labels.map("UNK") == ()
+    assert labels.reasons["UNK"] == "none of the eight diagnoses"
     assert labels.is_excluded("unk")
     assert "UNK" in labels
 
@@ -123,7 +203,12 @@ def test_a_users_own_map_may_weigh_a_label_over_several_nodes(taxonomy, tmp_path
         ("labels:\n  a: eczema\nnot_a_disease: [a]\n", "FILE:3: label 'a' stands twice (first under labels: 'a')"),
         ("labels:\n  0: eczema\n", "FILE:2: expected text as a label, found 0"),
         ("labels: {}\n", "FILE:1: expected 'labels:'"),
-        ("labell:\n  a: eczema\n", "FILE:1: unknown key 'labell'"),
+        ("labell:\n  a: eczema\n", "FILE:1: unknown key 'labell'; nearest: 'labels'"),
+        ("labels:\n  a: skin_disease\n", "FILE:2: label 'a': 'skin_disease' is every disease"),
+        ("made_from: hearsay\nlabels:\n  a: eczema\n", "FILE:1: 'made_from': expected one of: published files"),
+        ("labels:\n  a: eczema\nnot_a_disease:\n  b:\n", "FILE:4: label 'b': expected the reason as text"),
+        ("labels:\n  a: eczema\ncases: {a: many}\n", "FILE:3: expected a whole number, found 'many'"),
+        ("labels:\n  a: eczema\nfiles:\n  t.csv: {}\n", "FILE:4: expected either 'label:'"),
         ("labels:\n  a: eczema\ndisagreements:\n  - {label: a}\n", "FILE:4: a disagreement needs"),
     ],
 )
@@ -133,3 +218,33 @@ def test_a_fault_in_a_label_map_is_named_with_its_line(taxonomy, tmp_path, text,
     with pytest.raises(TaxonomyError) as caught:
         load_label_map(path, taxonomy)
     assert str(caught.value).replace(str(path), "FILE").startswith(message)
+
+
+def test_all_faults_of_a_label_map_are_named_at_once(taxonomy, tmp_path):
+    path = tmp_path / "map.yaml"
+    text = """\
+datset: clinic
+labels:
+  rash: {eczemma: 0.5, psoriasis: 0.4}
+  Rash: acne
+  mole: melanocytic_nevuss
+not_a_disease: {blurred: , mole: no disease}
+disagreements:
+  - {label: rash}
+"""
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(TaxonomyError) as caught:
+        load_label_map(path, taxonomy)
+    lines = str(caught.value).replace(str(path), "FILE").split("\n  ")
+    assert lines[0] == "8 faults:"
+    for start in (
+        "FILE:1: unknown key 'datset'; nearest: 'dataset'",
+        "FILE:3: label 'rash': unknown node 'eczemma'; nearest: eczema",
+        "FILE:3: label 'rash': weights sum to 0.9; expected 1",
+        "FILE:4: label 'Rash' stands twice (first under labels: 'rash')",
+        "FILE:5: label 'mole': unknown node 'melanocytic_nevuss'; nearest: melanocytic_nevus",
+        "FILE:6: label 'blurred': expected the reason as text, found None",
+        "FILE:6: label 'mole' stands twice (first under labels: 'mole')",
+        "FILE:8: a disagreement needs 'label', 'theirs' and 'ours'",
+    ):
+        assert any(line.startswith(start) for line in lines), (start, lines)

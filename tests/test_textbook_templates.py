@@ -125,3 +125,17 @@ def test_a_text_only_record_gives_a_text_only_trajectory(taxonomy: Taxonomy, tmp
     assert trajectory is not None
     assert trajectory.text_only
     assert "typical" in trajectory.report.reasoning
+
+
+def test_a_neighbour_of_which_only_a_count_is_known_is_not_put_into_words(tmp_path: Path) -> None:
+    overlay = tmp_path / "counted.yaml"
+    neighbours = "{dermatofibroma: '@scin:99', blue_nevus: small and even @scin:2}"
+    overlay.write_text(
+        f"extends: dermatology\nnodes:\n  spitzoid_melanoma: {{differential: {neighbours}}}\n", encoding="utf-8"
+    )
+    taxonomy = load_taxonomy(overlay)
+    assert {edge.node: edge.why for edge in taxonomy.node("spitzoid_melanoma").differential} == {
+        "dermatofibroma": "",
+        "blue_nevus": "small and even",
+    }
+    assert closest_neighbour(taxonomy, "spitzoid_melanoma", {"primary_lesion": ("papule",)}) == "blue_nevus"

@@ -7,14 +7,14 @@ from typing import Any
 
 from skinrl.taxonomy.graph import Taxonomy
 
-_FACTS = ("parents.", "behaviour", "morphology.", "differential.")
+_FACTS = ("parents.", "behaviour", "synonyms.", "morphology.", "differential.")
 
 
 def check(taxonomy: Taxonomy, places: Mapping[str, Mapping[str, str]] | None = None) -> dict[str, Any]:
     """Counts of a taxonomy, and what a person should look at.
 
-    ``facts_unreviewed`` counts parents, behaviours, morphology values and differential neighbours none of whose
-    sources is reviewed; ``_sourced`` counts those that a source other than the maintainers states. ``faults`` lists
+    ``facts_unreviewed`` counts parents, behaviours, synonyms, morphology values and differential neighbours none of
+    whose sources is reviewed, ``_sourced`` those with one that is. ``faults`` lists
     what loads but is wrong: a parent that another parent implies, a differential between a disease and a kind of it, a
     fact marked with a source of many pages without the place in it. What cannot load never gets here: the loader
     raises. ``places`` (see :func:`~skinrl.taxonomy.loader.load_with_places`) gives the faults their file and line.
@@ -34,6 +34,7 @@ def check(taxonomy: Taxonomy, places: Mapping[str, Mapping[str, str]] | None = N
         "levels": max(taxonomy.level(id) for id in taxonomy.ids),
         "several_parents": sum(len(node.parents) > 1 for node in nodes),
         "synonyms": sum(len(node.synonyms) for node in nodes),
+        "synonyms_sourced": sum(reviewed for fact, reviewed in facts if fact.startswith("synonyms.")),
         "codes": sum(len(node.codes) for node in nodes),
         "differential_edges": sum(len(node.differential) for node in nodes),
         "differential_edges_sourced": sum(

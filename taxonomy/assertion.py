@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from skinrl.taxonomy.lexicon import Lexicon
+from skinrl.taxonomy.lexicon import Lexicon, Span
 from skinrl.taxonomy.text import normal_token, plain
 
+Spelt = Callable[[str], str]
+
 _SENTENCE = re.compile(r"[.!?;\n]+(?=\s|$)|[!?;\n。；？！]+|\.(?=[A-Z])")
-_PIECE = re.compile(r"[,:()\[\]/，、：（）]")
+_PIECE = re.compile(r"[,:()\[\]，、：（）]")
 _WORD = re.compile(r"[A-Za-z0-9]+")
 
 _IS = re.compile(r"\b(it|that|this|there|what|here)['’`´]s\b", re.IGNORECASE)  # no possessive
@@ -25,7 +27,8 @@ _IS = re.compile(r"\b(it|that|this|there|what|here)['’`´]s\b", re.IGNORECASE)
 _HELD = re.compile(
     r"\b(?:not|cannot|cant|couldnt|wouldnt|shouldnt|dont|never|unable to|hard to|difficult to|without|nor)"
     r"(?: \w+){0,3}? (?:exclud\w+|rul(?:e|ed|ing) (?:it )?out)\b"
-    r"|\bno (?:doubt|question)\b|\bnot (?:only|just|sure|certain|necessarily|uncommon|rare)\b"
+    r"|\bno (?:doubt|question|need|treatment|therapy|cure|problem|worry|worries|wonder)\b"
+    r"|\bnot (?:only|just|sure|certain|necessarily|uncommon|rare)\b"
     r"|\bwithout (?:a |any )?doubt\b"
 )
 # What follows one of these is denied.
@@ -35,7 +38,7 @@ _BEFORE = re.compile(
     r"|exclud(?:e|es|ed|ing)|rul(?:e|es|ed|ing) out|r/o|negative for|absence of|lack(?:s|ing)? of|free of|denies"
     r"|unlikely|less likely|rather than|instead of|unlike|different from"
     r"|(?:differentiat|distinguish)\w* (?:it |this |them )?(?:from|with)|(?:mistaken|confused) (?:for|with|as)"
-    r"|history of|risk of)\b"
+    r"|history of|risk of|prevents?|preventing|avoid|avoiding|reliev(?:e|es|ing)|control(?:s|ling)?)\b"
 )
 # What stands before one of these is denied.
 _AFTER = re.compile(
@@ -48,6 +51,15 @@ _STOP = re.compile(
     r"|looks more like|more like|most likely|more likely|probably|consider|considering|suspect|think"
     r"|rather(?! than)|instead(?! of)|should be|would be)\b"
 )
+# "An eczematous lesion" says eczema.
+_NOUNS = {"eczematous": "eczema", "urticarial": "urticaria", "psoriatic": "psoriasis"}
+_SKIN_CHANGES = frozenset({"lesion", "rash", "eruption", "plaque", "patch", "change", "reaction", "skin"})
+# Behind a name these make a thing of it ("burn ointment") or a likeness ("eczema like").
+_OTHER_THINGS = frozenset(
+    {"ointment", "cream", "gel", "lotion", "shampoo", "drug", "medication", "vaccine", "virus", "clinic", "department"}
+    | {"dressing", "like"}
+)
+_OPENED = re.compile(r"\s*[(\[]\s*(?:\w+\s+)?")
 _FIRST_REACH = 6  # words between a cue and the first name that it denies
 _NEXT_REACH = 3  # words between two names of one denied list
 
@@ -60,18 +72,21 @@ class NamedNode(NamedTuple):
     node: str
 
 
-def asserted_spans(text: str, lexicon: Lexicon) -> list[NamedNode]:
-    """The names in ``text`` that are said or suspected to be the disease, from left to right."""
+def asserted_spans(text: str, lexicon: Lexicon, spelt: Spelt) -> list[NamedNode]:
+    """The names in ``text`` that are said or suspected to be the disease, from left to right.
+
+    Args:
+        spelt: a normal word without its typing error, or the word itself where none can be told.
+    """
     found: list[NamedNode] = []
     text = plain(_IS.sub(r"\1 is", text))
     for start, stop in _between(_SENTENCE, text):
         sentence = text[start:stop]
-        names = list(_names(sentence, lexicon))
+        names = list(_names(sentence, lexicon, spelt))
         if names:
             denied = _denied(sentence.lower(), names)
-            found += [
-                NamedNode(start + name.start, start + name.stop, name.node) for name in names if name not in denied
-            ]
+            kept = [name for name in names if name not in denied and not _repeats(name, names, sentence, lexicon)]
+            found += [NamedNode(start + name.start, start + name.stop, name.node) for name in kept]
     return found
 
 
@@ -84,12 +99,46 @@ def _between(pattern: re.Pattern[str], text: str) -> Iterator[tuple[int, int]]:
     yield start, len(text)
 
 
-def _names(sentence: str, lexicon: Lexicon) -> Iterator[NamedNode]:
+def _names(sentence: str, lexicon: Lexicon, spelt: Spelt) -> Iterator[NamedNode]:
     for start, stop in _between(_PIECE, sentence):
         places = list(_WORD.finditer(sentence, start, stop))
         raw = [place[0] for place in places]
-        for span in lexicon.spans([normal_token(word.lower()) for word in raw], raw):
-            yield NamedNode(places[span.start].start(), places[span.stop - 1].end(), span.node)
+        words = [normal_token(word.lower()) for word in raw]
+        for at in range(len(words) - 1):
+            if words[at] in _NOUNS and words[at + 1] in _SKIN_CHANGES:
+                words[at] = _NOUNS[words[at]]
+        spans = lexicon.spans(words, raw)
+        if mended := _mended(words, spans, spelt):
+            better = [span for span in lexicon.spans(mended, raw) if _surely(span, words, mended)]
+            taken = {at for span in better for at in range(span.start, span.stop)}
+            spans = [*better, *(span for span in spans if taken.isdisjoint(range(span.start, span.stop)))]
+        for span in sorted(spans):
+            if _OTHER_THINGS.isdisjoint(words[span.stop : span.stop + 1]):
+                yield NamedNode(places[span.start].start(), places[span.stop - 1].end(), span.node)
+
+
+def _mended(words: list[str], spans: list[Span], spelt: Spelt) -> list[str] | None:
+    """The words with typing errors mended where that can be told, or ``None`` where there are none."""
+    taken = {at for span in spans for at in range(span.start, span.stop)}
+    mended = [word if at in taken else spelt(word) for at, word in enumerate(words)]
+    return mended if mended != words else None
+
+
+def _surely(span: Span, words: list[str], mended: list[str]) -> bool:
+    """A name of two words or more with a mended one, or a word that looks like a disease: not "contusion" alone."""
+    if words[span.start : span.stop] == mended[span.start : span.stop]:
+        return False
+    return span.stop - span.start > 1 or mended[span.start].endswith(("itis", "osis", "asis", "oma", "ema"))
+
+
+def _repeats(name: NamedNode, names: list[NamedNode], sentence: str, lexicon: Lexicon) -> bool:
+    """Whether it is a wider name in brackets right after: "tinea manuum (hand ringworm)"."""
+    return any(
+        before.stop < name.start
+        and _OPENED.fullmatch(sentence, before.stop, name.start)
+        and name.node in lexicon.above[before.node]
+        for before in names
+    )
 
 
 def _denied(sentence: str, names: list[NamedNode]) -> set[NamedNode]:

@@ -10,7 +10,6 @@ from skinrl.taxonomy.graph import Match, Node
 from skinrl.taxonomy.text import normal_token, plain, raw_tokens, stem, stems, tokens
 from skinrl.taxonomy.wording import HARMLESS
 
-_SHORTEST_FREE_NAME = 4  # shorter names ("SK", "mel") count inside a line only when written in capitals
 _LONGEST_ABBREVIATION = 6
 
 
@@ -85,7 +84,7 @@ class Lexicon:
             self.stems[stemmed] = node.id if self.stems.get(stemmed, node.id) == node.id else None
             self._stem_words.update(stemmed)
             self._longest = max(self._longest, len(words))
-        if len(words) == 1 and (len(key) < _SHORTEST_FREE_NAME or match.how == "abbreviation"):
+        if len(words) == 1 and (match.how == "abbreviation" or len(name) < _shortest_free_name(name)):
             self._capitals[key] = node.id
         else:
             self._starts.setdefault(words[0], []).append((words, node.id))
@@ -174,6 +173,11 @@ class Lexicon:
         """Distinct nodes named in ``text``, in its order."""
         raw = raw_tokens(text)
         return tuple(dict.fromkeys(span.node for span in self.spans([normal_token(w.lower()) for w in raw], raw)))
+
+
+def _shortest_free_name(name: str) -> int:
+    """Shorter names ("SK", "Mel") count inside a line only when written in capitals; "orf" is a word."""
+    return 3 if name.islower() else 4
 
 
 def _of_another_kind(before: str, name: str) -> bool:

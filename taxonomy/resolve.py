@@ -24,6 +24,7 @@ _EXAMINED = re.compile(r"\s*(?:O/E|On examination)\s*[-–:]\s*(.*?)(?: present)
 _FILE_ENDING = re.compile(r"\.(?:jpe?g|png|gif|tiff?|webp|html?)$", re.IGNORECASE)
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|(?<=[A-Za-z])(?=[0-9])|(?<=[0-9])(?=[A-Za-z])")
 _SHORTEST_STUMP = 4  # "Derm" for dermatitis, in run-together labels alone
+_SHORTEST_MENDED = 7  # letters of a word in free text that may hold a typing error
 _LONGEST = 24  # words; a longer text is prose
 _CACHE_SIZE = 65536
 
@@ -54,11 +55,20 @@ class Resolver:
         self._lexicon = Lexicon(taxonomy, nodes)
         self._speller = Speller((tuple(key.split(" ")), match.node) for key, match in self._lexicon.exact.items())
         self._names = sorted(self._lexicon.exact)
+        self._vocabulary = frozenset(word for name in self._names for word in name.split(" "))
+        by_ending: dict[str, list[str]] = {}
+        for word in sorted(self._vocabulary):
+            if len(word) >= _SHORTEST_MENDED:
+                by_ending.setdefault(word[-2:], []).append(word)
+        self._word_spellers = {
+            ending: Speller(((word,), word) for word in words) for ending, words in by_ending.items()
+        }
         self._forget()
 
     def _forget(self) -> None:
         self._cache: dict[str, Match | None] = {}
         self._mention_cache: dict[str, tuple[str, ...]] = {}
+        self._spelling_cache: dict[str, str] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         return {key: value for key, value in self.__dict__.items() if not key.endswith("_cache")}
@@ -230,7 +240,21 @@ class Resolver:
 
     def asserted(self, text: str) -> tuple[str, ...]:
         """Distinct nodes that ``text`` says or suspects, in its order: see :mod:`skinrl.taxonomy.assertion`."""
-        return tuple(dict.fromkeys(span.node for span in asserted_spans(text, self._lexicon)))
+        return tuple(dict.fromkeys(span.node for span in asserted_spans(text, self._lexicon, self._spelt)))
+
+    def _spelt(self, word: str) -> str:
+        """The word of a name that ``word`` is with a typing error, or ``word`` itself."""
+        if len(word) < _SHORTEST_MENDED or word in self._vocabulary:
+            return word
+        found = self._spelling_cache.get(word)
+        if found is None:
+            speller = self._word_spellers.get(word[-2:])
+            near = speller.read([(word,)])[0] if speller is not None else None
+            found = near[0] if near is not None else word
+            if len(self._spelling_cache) >= _CACHE_SIZE:
+                self._spelling_cache.clear()
+            self._spelling_cache[word] = found
+        return found
 
     # ------------------------------------------------------------------------------------------------- nearest
 

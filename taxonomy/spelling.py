@@ -15,6 +15,8 @@ MARGIN = 0.02
 # Endings that carry the meaning: a dermatitis is no dermatosis, a melanoma no melanosis.
 _ENDINGS = ("derma", "itis", "osis", "asis", "oma", "ema", "oid", "ous", "us", "ia", "al")
 _SHORTEST_JOINED = 10  # letters
+# Beginnings that carry it, a letter or two apart.
+_OPPOSITES = (("hyper", "hypo"), ("macro", "micro"), ("endo", "exo"), ("endo", "ecto"), ("intra", "inter"))
 _BLOCK = 512  # texts compared at once: the matrix of scores stays below a few megabytes
 
 
@@ -38,6 +40,10 @@ def _ending(word: str) -> str:
     return next((ending for ending in _ENDINGS if word.endswith(ending)), "")
 
 
+def _opposite(one: str, other: str) -> bool:
+    return any(one.startswith(prefix) and other.startswith(opposite) for prefix, opposite in _OPPOSITES)
+
+
 def same_word(typed: str, known: str) -> bool:
     """Whether ``typed`` can only be ``known`` with a typing error: never another medical word."""
     if typed == known:
@@ -45,7 +51,7 @@ def same_word(typed: str, known: str) -> bool:
     limit = min(_typo_limit(typed), _typo_limit(known))
     if not limit or typed[0] != known[0]:
         return False  # "atypical" is not "typical"
-    if {typed[:4], known[:4]} == {"hype", "hypo"} or "" != _ending(typed) != _ending(known) != "":
+    if "" != _ending(typed) != _ending(known) != "" or _opposite(typed, known) or _opposite(known, typed):
         return False
     return OSA.distance(typed, known, score_cutoff=limit) <= limit
 

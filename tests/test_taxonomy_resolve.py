@@ -150,6 +150,7 @@ def test_a_name_is_read(text, node, how):
         "benign melanoma",
         "atypical psoriasis vulgaris",
         "pseudo psoriasis",
+        "infrared erythema",
         "hypohidrotic eczema",
         "tinea incapitis",
         "fungal dermatitis",
@@ -210,7 +211,8 @@ def test_the_name_of_a_missing_disease_is_hardly_ever_taken_for_another_one():
             asked += 1
             if match is not None and match.node not in TAXONOMY.ancestors(id):
                 wrong.add((id, match.node))
-                assert not _opposite(TAXONOMY.behaviour(id), TAXONOMY.behaviour(match.node)), (name, match)
+                if "poikiloderma" not in name:  # atrophicans vasculare: a name of the lymphoma and of what precedes it
+                    assert not _opposite(TAXONOMY.behaviour(id), TAXONOMY.behaviour(match.node)), (name, match)
     assert asked > 100
     assert len(wrong) / asked < 0.02 or len(wrong) <= 4, wrong
 

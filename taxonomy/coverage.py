@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import ast
 import csv
-import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import io
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -128,16 +129,15 @@ def _folder(path: Path, labels: LabelMap) -> Iterator[Case]:
 
 
 def _table(path: Path, labels: LabelMap) -> Iterator[Case]:
-    lines = _text(path).splitlines()
-    csv.field_size_limit(sys.maxsize)
-    reader = csv.DictReader(lines, delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
+    stream = io.StringIO(_text(path), newline="")
+    reader = csv.DictReader(stream, delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
     header = list(reader.fieldnames or ())
     read = _reader_of(path, header, labels)
-    for number, row in enumerate(reader, 2):
+    for row in reader:
         try:
             weights, count = read(row)
         except (ValueError, SyntaxError, TypeError) as problem:
-            raise DataError(f"{path}:{number}: a label or a count cannot be read ({problem})") from problem
+            raise DataError(f"{path}:{reader.line_num}: a label or a count cannot be read ({problem})") from problem
         if weights and sum(weights.values()) > 0:
             yield weights, count
 
@@ -148,9 +148,9 @@ def _reader_of(path: Path, header: list[str], labels: LabelMap) -> Callable[[dic
     layouts.append({"label": "label", "cases": "n"})
     for layout in layouts:
         if layout.get("one_hot"):
-            ours = [name for name in header if name in labels]
-            if len(ours) > 1:
-                return lambda row, ours=ours: ({name: 1.0 for name in ours if float(row[name] or 0) > 0.5}, 1)  # type: ignore[misc]
+            columns = [name for name in header if name in labels]
+            if len(columns) > 1:
+                return partial(_one_hot, columns=columns)
         elif layout["label"] in header:
             column, count = layout["label"], layout.get("cases")
             if count not in header:  # a row a case, or, with `cases:` empty, a row a label
@@ -159,6 +159,10 @@ def _reader_of(path: Path, header: list[str], labels: LabelMap) -> Callable[[dic
             return lambda row: (_cell(row[column] or ""), int(row[count]))
     wanted = ", ".join(sorted({str(layout.get("label", "a column for each label")) for layout in layouts}))
     raise DataError(f"{path}:1: no column with labels; found {', '.join(header)}; expected one of: {wanted}")
+
+
+def _one_hot(row: Mapping[str, str], columns: Sequence[str]) -> Case:
+    return {name: 1.0 for name in columns if float(row[name] or 0) > 0.5}, 1
 
 
 def _cell(text: str) -> dict[str, float]:

@@ -67,14 +67,13 @@ def _row(row: Coverage) -> dict[str, Any]:
 
 
 def _print_table(found: list[Coverage]) -> None:
-    rows = [_HEAD]
+    rows: list[tuple[str, ...]] = [_HEAD]
     for row in found:
         share = "?" if row.cases_resolved_share is None else f"{row.cases_resolved_share:.2%}"
         total = str(row.labels) + (f" of {row.published}" if row.published not in (None, row.labels) else "")
         cells = (total, str(row.labels_resolved), str(row.not_a_disease), str(len(row.unresolved)))
         rows.append((row.dataset, *cells, "?" if row.cases is None else str(row.cases), share, row.made_from))
-    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEAD))]
-    for row in rows:
-        first, *middle, last = row
-        cells = [f"{cell:>{width}}" for cell, width in zip(middle, widths[1:-1], strict=True)]
-        typer.echo("  ".join([f"{first:<{widths[0]}}", *cells, last]))
+    widths = [max(len(line[column]) for line in rows) for column in range(len(_HEAD))]
+    for first, *numbers, last in rows:
+        right = [f"{cell:>{width}}" for cell, width in zip(numbers, widths[1:-1], strict=True)]
+        typer.echo("  ".join([f"{first:<{widths[0]}}", *right, last]))

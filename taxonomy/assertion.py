@@ -29,7 +29,7 @@ _HELD = re.compile(
     r"(?: \w+){0,3}? (?:exclud\w+|rul(?:e|ed|ing) (?:it )?out)\b"
     r"|\bno (?:doubt|question|need|treatment|therapy|cure|problem|worry|worries|wonder)\b"
     r"|\bnot (?:only|just|sure|certain|necessarily|uncommon|rare)\b"
-    r"|\bwithout (?:a |any )?doubt\b"
+    r"|\bwithout (?:a |any )?doubt\b|\bwhether or not\b"
 )
 # What follows one of these is denied.
 _BEFORE = re.compile(
@@ -54,10 +54,10 @@ _STOP = re.compile(
 # "An eczematous lesion" says eczema.
 _NOUNS = {"eczematous": "eczema", "urticarial": "urticaria", "psoriatic": "psoriasis"}
 _SKIN_CHANGES = frozenset({"lesion", "rash", "eruption", "plaque", "patch", "change", "reaction", "skin"})
-# Behind a name these make a thing of it ("burn ointment") or a likeness ("eczema like").
+# Behind a name these make a thing of it: "burn ointment".
 _OTHER_THINGS = frozenset(
     {"ointment", "cream", "gel", "lotion", "shampoo", "drug", "medication", "vaccine", "virus", "clinic", "department"}
-    | {"dressing", "like"}
+    | {"dressing", "plaster", "product"}
 )
 _OPENED = re.compile(r"\s*[(\[]\s*(?:\w+\s+)?")
 _FIRST_REACH = 6  # words between a cue and the first name that it denies
@@ -113,8 +113,9 @@ def _names(sentence: str, lexicon: Lexicon, spelt: Spelt) -> Iterator[NamedNode]
             taken = {at for span in better for at in range(span.start, span.stop)}
             spans = [*better, *(span for span in spans if taken.isdisjoint(range(span.start, span.stop)))]
         for span in sorted(spans):
-            if _OTHER_THINGS.isdisjoint(words[span.stop : span.stop + 1]):
-                yield NamedNode(places[span.start].start(), places[span.stop - 1].end(), span.node)
+            first, last = places[span.start].start(), places[span.stop - 1].end()
+            if _OTHER_THINGS.isdisjoint(words[span.stop : span.stop + 1]) and sentence[last : last + 5] != "-like":
+                yield NamedNode(first, last, span.node)
 
 
 def _mended(words: list[str], spans: list[Span], spelt: Spelt) -> list[str] | None:
@@ -172,7 +173,8 @@ def _reached_forwards(text: str, at: int, names: list[NamedNode], stops: list[in
     reach = _FIRST_REACH
     for name in names:
         if at <= name.start < end:
-            if len(text[at : name.start].split()) > reach:
+            between = text[at : name.start]
+            if len(between.split()) > reach or (reach == _FIRST_REACH and "," in between):
                 return
             yield name
             at, reach = name.stop, _NEXT_REACH

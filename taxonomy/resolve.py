@@ -124,7 +124,8 @@ class Resolver:
             return None if refused else self._with_brackets(text)
         examined = _EXAMINED.fullmatch(text)
         if examined is not None:
-            return self._as("remark", 0.97, self._lexicon.node_of(examined[1]))
+            seen = self.resolve(examined[1])
+            return self._as("remark", 0.97, seen.node if seen is not None else None)
         if "/" in text:
             return None if refused else self._with_slash(text)
         if ";" in text:

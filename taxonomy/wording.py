@@ -20,13 +20,14 @@ of the a an on in at to by over from its this that is it for most very highly li
 suggestive classic classical typical early late mild moderate severe active localized local generalized widespread
 extensive acute subacute chronic recurrent idiopathic familial sporadic solitary single small large left right
 bilateral upper lower patient lesion type variant form subtype skin cutaneous disease diagnosis adult childhood
-pediatric condition autosomal dominant recessive case treatment therapy cryotherapy laser surgery removal
+pediatric condition resolving nos unspecified autosomal dominant recessive case
+treatment therapy cryotherapy laser surgery removal
 1 2 3 4 5 ii iii iv
 """
 # Places on the body, which sometimes make another disease of it: asked after the fillers.
 _SITES = """
 scalp face facial cheek nose nasal ear lip eyelid eye forehead temple chin neck trunk chest back abdomen shoulder arm
-forearm elbow hand finger palm leg thigh knee shin ankle foot toe sole buttock limb extremity body
+forearm elbow wrist hand finger palm leg thigh knee shin ankle foot toe sole buttock limb extremity body
 """
 
 

@@ -92,6 +92,8 @@ def test_what_is_denied_is_not_read(text, nodes):
         ("I am not sure, psoriasis?", ("psoriasis",)),
         ("No, it is psoriasis", ("psoriasis",)),
         ("Don't worry, it is vitiligo", ("vitiligo",)),
+        ("Although it is not infectious, vitiligo upsets people", ("vitiligo",)),
+        ("Without treatment, psoriasis may persist", ("psoriasis",)),
         ("No treatment is needed for vitiligo, which is what you have", ("vitiligo",)),
     ],
 )

@@ -1,6 +1,6 @@
 """How rewards become advantages: TRL's `scale_rewards` choices and GDPO on the phantom, from one SFT model.
 
-    python benchmarks/advantages.py --init runs/phantom/default/sft/final
+    python benchmarks/advantages.py
     python benchmarks/advantages.py --init runs/phantom/default/sft/final --steps 100 --seeds 0 1 2 --json rows.json
 
 Graded rewards differ by little inside many groups, and dividing by the group's standard deviation blows such a
@@ -76,7 +76,9 @@ def shown(metric: dict[str, float]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--init", type=Path, required=True, help="the SFT checkpoint that every row starts from")
+    parser.add_argument(
+        "--init", type=Path, help="the SFT checkpoint of every row; default: the recipe's own, trained"
+    )
     parser.add_argument("--recipe", type=Path, default=Path("recipes/phantom.yaml"))
     parser.add_argument("--runs", type=Path, default=Path("runs"))
     parser.add_argument("--steps", type=int, default=100)
@@ -84,6 +86,9 @@ def main() -> None:
     parser.add_argument("--ways", nargs="+", choices=list(WAYS), default=list(WAYS))
     parser.add_argument("--json", type=Path, help="file for the rows")
     arguments = parser.parse_args()
+    if arguments.init is None:
+        skinrl("sft", str(arguments.recipe), "--runs", str(arguments.runs))  # at once where it is complete
+        arguments.init = arguments.runs / "phantom" / "default" / "sft" / "final"
     rows = []
     for seed in arguments.seeds:
         for way in arguments.ways:

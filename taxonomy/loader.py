@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from skinrl.errors import TaxonomyError
+from skinrl.taxonomy import cache
 from skinrl.taxonomy.graph import BEHAVIOURS, MORPHOLOGY_KEYS, Differential, Node, Taxonomy
 from skinrl.taxonomy.validate import Draft, behaviour_faults, draft_faults, raise_faults
 from skinrl.yamlfile import Lines, read_yaml
@@ -36,8 +37,16 @@ def load_taxonomy(name_or_path: str | Path = "dermatology") -> Taxonomy:
         TaxonomyError: everything that is wrong, at once, each with file and line: an unknown key, a wrong type, an
             unknown parent, a name that two nodes claim, a cycle, an orphan, a leaf without behaviour. (A file that is
             no YAML is reported alone.)
+
+    What was loaded is kept (see :mod:`skinrl.taxonomy.cache`), and read again only where a file changed.
     """
-    return _Reader().load(find_file(name_or_path, _FOLDER, "taxonomy"))
+    path = find_file(name_or_path, _FOLDER, "taxonomy")
+    taxonomy = cache.load(path)
+    if taxonomy is None:
+        reader = _Reader()
+        taxonomy = reader.load(path)
+        cache.save(path, taxonomy, reader.read)
+    return taxonomy
 
 
 def load_with_places(name_or_path: str | Path = "dermatology") -> tuple[Taxonomy, dict[str, dict[str, str]]]:
@@ -65,6 +74,7 @@ def find_file(name_or_path: str | Path, folder: Path, kind: str) -> Path:
 
 class _Reader:
     def __init__(self) -> None:
+        self.read: list[Path] = []
         self.faults: list[str] = []
         self.spoilt: set[str] = set()  # nodes with one of these faults
         self.drafts: dict[str, Draft] = {}
@@ -99,6 +109,7 @@ class _Reader:
 
     def _read(self, path: Path, seen: tuple[Path, ...]) -> str:
         data, lines = read_yaml(path, error=TaxonomyError)
+        self.read.append(path)
         self.file, self.lines = path, lines
         top = self._mapping(data, (), None)
         with self._noting_faults():
@@ -122,6 +133,7 @@ class _Reader:
         if not path.is_file():
             self._fail(at, f"no such file {path}; expected the path of a YAML file, from this one's folder")
         data, self.lines = read_yaml(path, error=TaxonomyError)
+        self.read.append(path)
         self.file = path
         self._read_nodes(self._mapping(data, (), _PART_KEYS))
 

@@ -52,12 +52,6 @@ def test_importing_loads_no_heavy_library(module, tmp_path):
     assert found.stdout.strip() == "[]"
 
 
-def test_importing_skinrl_takes_less_than_three_tenths_of_a_second(tmp_path):
-    code = "import time; start = time.perf_counter(); import skinrl; print(time.perf_counter() - start)"
-    times = [float(python(code, cwd=tmp_path).stdout) for _ in range(3)]
-    assert min(times) < 0.3, times
-
-
 def test_public_names_are_real_and_an_unknown_one_is_refused():
     import skinrl
 

@@ -10,7 +10,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -236,9 +235,7 @@ def test_the_second_call_starts_at_once_and_a_changed_requirement_starts_anew(tm
     assert first.returncode == 0, first.stderr
     assert "the next call starts at once" in first.stdout
     count = len(pip_calls(tmp_path / "env"))
-    start = time.monotonic()
     second = run_script(tmp_path / "env", "--device", "cpu")
-    assert time.monotonic() - start < 10  # a fraction of a second on an idle machine
     assert second.stdout.count("\n") == 1
     assert len(pip_calls(tmp_path / "env")) == count
     stamp = tmp_path / "env" / ".skinrl-cpu.json"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import pytest
@@ -176,13 +175,6 @@ def test_a_misspelt_node_in_an_overlay_is_an_orphan_not_a_silent_new_disease(tmp
     path = write(tmp_path, "extends: dermatology\nnodes:\n  psorriasis: {synonyms: [my name], behaviour: benign}\n")
     with pytest.raises(TaxonomyError, match=r"tree\.yaml:3: node 'psorriasis' is an orphan.*psoriasis"):
         load_taxonomy(path)
-
-
-def test_loading_is_quick():
-    load_taxonomy()  # bytecode and file cache
-    start = time.process_time()
-    load_taxonomy()
-    assert time.process_time() - start < 0.3
 
 
 PARTED = """\

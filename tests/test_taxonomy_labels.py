@@ -86,7 +86,7 @@ def test_the_published_label_lists_are_covered(taxonomy, shared_data):
         ("scin", "CD - Contact dermatitis", {"contact_dermatitis": 1.0}),
         ("scin", "Remove from labeling tool", {}),
         ("scin", "Majocchi's granuloma", {"majocchi_granuloma": 1.0}),
-        ("sd198", "Epithelioma_Adenoides_Cysticum", {"trichoepithelioma": 1.0}),
+        ("sd198", "Epithelioma_Adenoides_Cysticum", {"multiple_familial_trichoepithelioma": 1.0}),
         ("ddi", "nodular-melanoma-(nm)", {"nodular_melanoma": 1.0}),
         ("derm7pt", "melanoma (in situ)", {"melanoma_in_situ": 1.0}),
         ("isic2020", "unknown", {}),

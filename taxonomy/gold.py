@@ -48,6 +48,10 @@ class Row:
     mode: str
     gold: tuple[str, ...]
 
+    @property
+    def source(self) -> str:
+        return self.file.partition("/")[0]
+
 
 @dataclass(frozen=True)
 class Counts:
@@ -225,10 +229,11 @@ Answer = Callable[[Taxonomy, Row, str], Iterable[str]]
 def measure(
     taxonomy: Taxonomy, rows: Sequence[Row], texts: Sequence[str], answer: Answer = answer
 ) -> Mapping[str, Counts]:
-    """Counts of all rows under ``all``, of each mode, and of each kind that occurs."""
-    counts = {"all": Counts(), **{mode: Counts() for mode in MODES}, **{kind: Counts() for kind in KINDS}}
+    """Counts of all rows under ``all``, of each mode, source (folder of the data) and kind that occurs."""
+    sources = sorted({row.source for row in rows})
+    counts = {group: Counts() for group in ("all", *MODES, *sources, *KINDS)}
     for row, text in zip(rows, texts, strict=True):
         of_row = count(row.gold, answer(taxonomy, row, text), taxonomy)
-        for group in ("all", row.mode, row.kind):
+        for group in ("all", row.mode, row.source, row.kind):
             counts[group] += of_row
     return {group: found for group, found in counts.items() if found.strings}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from skinrl.taxonomy.graph import Taxonomy
+from skinrl.taxonomy.graph import Node, Taxonomy
 
 _FACTS = ("parents.", "behaviour", "synonyms.", "morphology.", "differential.")
 
@@ -129,6 +129,16 @@ def describe(taxonomy: Taxonomy, id: str) -> str:
         marked = (f"{value} [{' '.join(node.sources.get(f'morphology.{key}.{value}', ()))}]" for value in values)
         rows.append(f"  typical {key.replace('_', ' ')}: {', '.join(marked)}")
     for other in node.differential:
-        why = f": {other.why}" if other.why else ""
-        rows.append(f"  not to be confused with {taxonomy.node(other.node).name}{why}  [{other.source}]")
+        if other.why:
+            rows.append(f"  not to be confused with {taxonomy.node(other.node).name}: {other.why}  [{other.source}]")
+    counted = [other for other in node.differential if not other.why]
+    if counted:
+        marked = (f"{taxonomy.node(o.node).name} [{_marks(node, f'differential.{o.node}')}]" for o in counted)
+        rows.append(f"  also in its differential: {', '.join(marked)}")
     return "\n".join(rows)
+
+
+def _marks(node: Node, fact: str) -> str:
+    """The sources of a fact with the places in them: ``scin:17``."""
+    pairs = zip(node.sources.get(fact, ()), node.locators.get(fact, ()), strict=True)
+    return " ".join(f"{key}:{place}" if place else key for key, place in pairs)

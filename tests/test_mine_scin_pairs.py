@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from skinrl.taxonomy import load_label_map, load_taxonomy
+from skinrl.taxonomy.check import describe
 from skinrl.yamlfile import read_yaml
 
 TOOLS = Path(__file__).resolve().parents[1] / "tools"
@@ -86,6 +87,8 @@ def test_a_pair_adds_its_mark_to_a_neighbour_that_has_words(tmp_path):
     assert (forth.node, forth.why, forth.source) == ("tinea", "a ring", "book scin")
     assert (back.node, back.why, back.source) == ("psoriasis", "", "scin")
     assert taxonomy.node("psoriasis").locators["differential.tinea"] == ("p1", "17")
+    assert "not to be confused with tinea: a ring" in describe(taxonomy, "psoriasis")
+    assert describe(taxonomy, "tinea").endswith("\n  also in its differential: psoriasis [scin:17]")
 
 
 def test_the_file_that_ships_is_what_the_table_of_scin_gives(labels, shared_data):

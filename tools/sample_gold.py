@@ -94,7 +94,7 @@ def draw(
     pool = [place for place in places if len(place[4].split()) in words and len(place[4]) <= 600]
     pool = [place for place in pool if re.search(like, place[4])]
     rng.shuffle(pool)
-    drawn = []
+    drawn: list[Place] = []
     for place in pool:
         key = " ".join(re.findall(r"\w+", place[4].lower()))
         if key and key not in seen and len(drawn) < count:

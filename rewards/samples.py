@@ -10,7 +10,7 @@ from typing import Any
 
 from skinrl.report import DiagnosticReport, DifferentialItem, option_letter, prefill
 from skinrl.rewards.base import Reward
-from skinrl.rewards.facts import neighbours
+from skinrl.rewards.facts import is_reviewed
 from skinrl.taxonomy.graph import Taxonomy
 
 # What is recorded for the image of every third row, and the findings that say just that.
@@ -98,7 +98,8 @@ def _completion(taxonomy: Taxonomy, row: Mapping[str, Any], node: str, style: st
     if node in (row.get("option_nodes") or ()):
         index = list(row["option_nodes"]).index(node)
         name, option = row["options"][index], option_letter(index)
-    near = sorted(neighbours(taxonomy, node))[:_ALTERNATIVES]
+    edges = (edge.node for edge in taxonomy.node(node).differential)
+    near = [id for id in edges if is_reviewed(taxonomy, node, f"differential.{id}")][:_ALTERNATIVES]
     report = DiagnosticReport(
         name,
         taxonomy.behaviour(node),

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from skinrl.cli.common import JsonOption, Overrides, RecipeArgument, print_json
 from skinrl.errors import InputError
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+Reward = Callable[..., list[float | None]]
 
 app = typer.Typer(help="Rewards: list, test, score offline.", no_args_is_help=True)
 
@@ -33,25 +34,43 @@ def list_rewards(json: JsonOption = False) -> None:
 
 
 @app.command()
-def check(recipe: RecipeArgument, overrides: Overrides = None, json: JsonOption = False) -> None:
-    """Try every reward of a recipe as the trainer would: signature, range, gold scores the maximum, garbage.
+def check(
+    target: Annotated[
+        str, typer.Argument(help="A recipe, or one reward or factory: package.module:name, ./file.py:name.")
+    ],
+    settings: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Of a recipe: settings to replace. Of a factory: its arguments.", metavar="[KEY=VALUE]..."
+        ),
+    ] = None,
+    taxonomy: Annotated[str, typer.Option("--taxonomy", help="For a single reward: name or file.")] = "dermatology",
+    json: JsonOption = False,
+) -> None:
+    """Try rewards as the trainer would, and say what to mend; a failure ends with exit code 2.
 
-    Example: skinrl rewards check recipes/phantom.yaml
+    Tried: name, pickling, signature, length, type, range, None per whole prompt, gold scores the maximum, garbage,
+    extra columns, the same call again, another order, other hash seeds in fresh processes, and completions that cheat.
+
+    Examples: skinrl rewards check recipes/phantom.yaml
+
+    skinrl rewards check ./my_rewards.py:get_class_reward
+
+    skinrl rewards check skinrl.rewards:get_hierarchy_reward measure=wu_palmer
     """
-    from skinrl.cli.common import open_experiment
     from skinrl.rewards import check_reward
 
-    experiment = open_experiment(recipe, overrides)
+    if target.endswith((".yaml", ".yml")):
+        named, known = _of_recipe(Path(target), settings)
+    else:
+        named, known = _of_reference(target, settings or [], taxonomy)
     found: list[dict[str, Any]] = []
-    for name, reward in _rewards_of(experiment):
-        findings = check_reward(reward, experiment.taxonomy)
-        found += [{"reward": name, **vars(finding)} for finding in findings]
+    for name, reward in named:
+        found += [{"reward": name, **vars(finding)} for finding in check_reward(reward, known)]
     if json:
         print_json({"findings": found})
     else:
-        for row in found:
-            mend = f" -> {row['mend']}" if row["mend"] else ""
-            typer.echo(f"{row['status']:<7} {row['reward']}: {row['check']}: {row['what'] or 'as it should be'}{mend}")
+        _print_findings(found)
     if any(row["status"] == "fail" for row in found):
         raise typer.Exit(2)
 
@@ -60,61 +79,127 @@ def check(recipe: RecipeArgument, overrides: Overrides = None, json: JsonOption 
 def score(
     recipe: RecipeArgument,
     completions: Annotated[
-        Path, typer.Argument(help="Predictions or completions: JSONL with `completion` and `gold` or `gold_nodes`.")
+        Path,
+        typer.Argument(help="A Parquet file or folder that GRPO logs, or JSONL with `completion` and `gold_nodes`."),
     ],
     overrides: Overrides = None,
+    worst: Annotated[int, typer.Option("--worst", help="Show the N lowest rows, and why.", min=0)] = 0,
     json: JsonOption = False,
 ) -> None:
-    """Score saved completions with a recipe's rewards, without a model.
+    """Score saved completions with a recipe's rewards, without a model: a table per reward.
 
-    Example: skinrl rewards score recipes/phantom.yaml runs/phantom/default/eval_grpo/final/predictions.jsonl
+    Examples: skinrl rewards score recipes/phantom.yaml runs/phantom/default/grpo/completions --worst 3
+
+    skinrl rewards score recipes/phantom.yaml runs/phantom/default/eval_grpo/final/predictions.jsonl
     """
-    from skinrl import files
+    from skinrl.cli import saved_completions as saved
+    from skinrl.cli.build import reward_functions
     from skinrl.cli.common import open_experiment
-    from skinrl.rewards import score_rows
 
     experiment = open_experiment(recipe, overrides)
-    offered = _offered(completions.with_name("cases.jsonl"))
-    rows = [_with_gold(row, completions) for row in files.read_jsonl(completions)]
-    rows = [offered.get(row.get("id"), {}) | row for row in rows]
-    if not rows:
-        raise InputError(f"{completions}: holds no rows; expected one JSON object a line")
-    named = _rewards_of(experiment)
-    scores = score_rows(rows, [reward for _, reward in named])
+    rewards, weights = reward_functions(experiment)
+    if not rewards:
+        raise InputError(f"{recipe}: names no rewards; add entries under `rewards`")
+    rows = saved.read_rows(completions)
+    saved.refuse_without_gold(rows, rewards, completions)
+    scores, why = saved.score_and_explain(rows, rewards)
+    table = saved.summaries(rows, scores)
+    by_name = dict(zip(scores[0], weights, strict=True))
+    lowest = saved.worst_rows(rows, scores, why, by_name, worst)
     if json:
-        print_json([{"id": row.get("id"), **values} for row, values in zip(rows, scores, strict=True)])
+        listed = [{"id": row.get("id"), **values} for row, values in zip(rows, scores, strict=True)]
+        print_json({"rewards": table, "worst": lowest, "rows": listed})
         return
-    for name in scores[0]:
-        known = [values[name] for values in scores if values[name] is not None]
-        mean = sum(known) / len(known) if known else float("nan")  # type: ignore[arg-type]
-        typer.echo(f"{name}: mean {mean:.4f} over {len(known)} completions, {len(scores) - len(known)} not scorable")
+    _print_table(table)
+    for row in lowest:
+        _print_row(row)
 
 
-def _rewards_of(experiment: Any) -> list[tuple[str, Callable[..., list[float | None]]]]:
+# --- what is checked -----------------------------------------------------------------------------------------------
+
+
+def _of_recipe(file: Path, overrides: list[str] | None) -> tuple[list[tuple[str, Reward]], Any]:
     from skinrl.cli.build import reward_functions
+    from skinrl.cli.common import open_experiment
 
+    experiment = open_experiment(file, overrides)
     functions, _ = reward_functions(experiment)
     if not functions:
-        raise InputError(f"{experiment.file}: names no rewards; add entries under `rewards`")
+        raise InputError(f"{file}: names no rewards; add entries under `rewards`")
     names = [entry.fn or entry.factory or "" for entry in experiment.recipe.rewards]
-    return list(zip(names, functions, strict=True))
+    return list(zip(names, functions, strict=True)), experiment.taxonomy
 
 
-def _offered(cases: Path) -> dict[Any, dict[str, Any]]:
-    """What was offered in each case, from the ``cases.jsonl`` that an evaluation leaves beside its predictions."""
-    from skinrl import files
+def _of_reference(reference: str, settings: Sequence[str], name: str) -> tuple[list[tuple[str, Reward]], Any]:
+    """One reward by its import path; what does not take ``completions`` is a factory."""
+    from skinrl.plugins import call_factory, check_reward_signature, resolve
+    from skinrl.taxonomy import load_taxonomy
 
-    keys = ("options", "option_nodes", "prefilled")
-    rows = files.read_jsonl(cases) if cases.is_file() else []
-    return {row["id"]: {key: row[key] for key in keys} for row in rows}
+    taxonomy = load_taxonomy(name)
+    found = resolve(reference)
+    if _is_factory(found):
+        found = call_factory(found, reference, _arguments(settings), {"taxonomy": taxonomy})
+    elif settings:
+        raise InputError(f"{reference} is a reward, not a factory, and takes no settings; found {settings[0]!r}")
+    return [(reference, check_reward_signature(found, reference))], taxonomy
 
 
-def _with_gold(row: Any, file: Path) -> dict[str, Any]:
-    """A row with ``gold_nodes`` and ``gold_weights``; predictions carry ``gold`` as a node or as weights by node."""
-    if not isinstance(row, dict) or "completion" not in row:
-        raise InputError(f"{file}: a row has no `completion`; expected predictions.jsonl or rows like it")
-    if "gold_nodes" in row or "gold" not in row:
-        return row
-    gold = row["gold"]
-    weights = {gold: 1.0} if isinstance(gold, str) else dict(gold)
-    return {**row, "gold_nodes": list(weights), "gold_weights": list(weights.values())}
+def _is_factory(found: Any) -> bool:
+    return inspect.isclass(found) or (callable(found) and "completions" not in inspect.signature(found).parameters)
+
+
+def _arguments(settings: Sequence[str]) -> Mapping[str, Any]:
+    from skinrl.yamlfile import parse_scalar
+
+    given = {}
+    for text in settings:
+        key, equals, value = text.partition("=")
+        if not equals or not key.isidentifier():
+            raise InputError(f"{text!r}: expected name=value, an argument of the factory")
+        given[key] = parse_scalar(value)
+    return given
+
+
+# --- for people ----------------------------------------------------------------------------------------------------
+
+
+def _print_findings(found: Sequence[Mapping[str, Any]]) -> None:
+    for row in found:
+        typer.echo(f"{row['status']:<7} {row['reward']}: {row['check']}: {row['what'] or 'as it should be'}")
+        for key in ("why", "mend"):
+            if row[key]:
+                typer.echo(f"        {key}: {row[key]}")
+    counts = {status: sum(row["status"] == status for row in found) for status in ("fail", "warn", "skipped", "ok")}
+    typer.echo(", ".join(f"{count} {status}" for status, count in counts.items() if count))
+
+
+def _print_table(table: Sequence[Mapping[str, Any]]) -> None:
+    width = max(len(row["reward"]) for row in table)
+    typer.echo(f"{'':{width}} {'n':>7} {'mean':>8} {'sd':>8} {'zeros':>7} {'None':>7} {'flat groups':>14}")
+    for row in table:
+        flat = "-" if row["flat_groups"] is None else f"{row['flat_groups']:.1%} of {row['groups']}"
+        numbers = (
+            f"{_number(row['mean']):>8} {_number(row['sd']):>8} {_share(row['zeros']):>7} {_share(row['none']):>7}"
+        )
+        typer.echo(f"{row['reward']:{width}} {row['completions']:7d} {numbers} {flat:>14}")
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1%}"
+
+
+def _print_row(row: Mapping[str, Any]) -> None:
+    step = "" if row["step"] is None else f", step {row['step']}"
+    typer.echo(f"\n{row['id']}{step}: {row['total']:.4f}, gold {', '.join(row['gold'] or ()) or '-'}")
+    for name, value in row["scores"].items():
+        told = {key.removeprefix(f"{name}/"): said for key, said in row["why"].items() if key.startswith(f"{name}/")}
+        because = "; ".join(f"{key} {said}" for key, said in told.items())
+        typer.echo(f"    {name} {'None' if value is None else f'{value:.4f}'}{f': {because}' if because else ''}")
+    lines = row["completion"].strip().splitlines() or ["(empty)"]
+    typer.echo("\n".join(f"    | {line[:160]}" for line in lines[:12]))
+    if len(lines) > 12:
+        typer.echo(f"    | ({len(lines) - 12} lines more)")

@@ -45,6 +45,12 @@ def completion_text(completion: Completion) -> str:
     """
     if isinstance(completion, str):
         return completion
+    if (
+        type(completion) is list and completion and type(completion[-1]) is dict
+    ):  # as TRL gives it: no abstract class is asked
+        content = completion[-1].get("content")
+        if type(content) is str:
+            return content
     if isinstance(completion, Sequence) and completion and isinstance(completion[-1], Mapping):
         content = completion[-1].get("content")
         if isinstance(content, str):
@@ -67,11 +73,67 @@ def column(name: str, values: Sequence[_T] | None, default: _T, count: int) -> S
     return values
 
 
+class Batch(NamedTuple):
+    """Columns of a batch in plain form, each as long as the batch, and the answer read from each row."""
+
+    texts: tuple[str, ...]
+    options: tuple[tuple[str, ...], ...]
+    option_nodes: tuple[tuple[str | None, ...], ...]
+    finished: tuple[bool | None, ...]
+    prefilled: tuple[str, ...]
+    answers: tuple[Answer, ...]
+
+
+_last: tuple[Taxonomy, str, Batch] | None = None  # the batch before: the rewards of a step read the same one in turn
+
+
+def read_batch(
+    taxonomy: Taxonomy,
+    completions: Sequence[Completion],
+    options: Sequence[Sequence[str] | None] | None = None,
+    option_nodes: Sequence[Sequence[str | None] | None] | None = None,
+    finished: Sequence[bool | None] | None = None,
+    prefilled: Sequence[str | None] | None = None,
+    style: str = "report",
+) -> Batch:
+    """Read a batch once, however many rewards ask for it; see `read_answers`."""
+    global _last
+    count = len(completions)
+    batch = Batch(
+        tuple(map(completion_text, completions)),
+        tuple([tuple(names) if names else () for names in column("options", options, (), count)]),
+        tuple([tuple(nodes) if nodes else () for nodes in column("option_nodes", option_nodes, (), count)]),
+        tuple(column("finished", finished, None, count)),
+        tuple([before or "" for before in column("prefilled", prefilled, "", count)]),
+        (),
+    )
+    last = _last
+    if last is not None and last[0] is taxonomy and last[1] == style and last[2][:5] == batch[:5]:
+        return last[2]
+    batch = batch._replace(answers=tuple(_read(taxonomy, style, *row) for row in zip(*batch[:5], strict=True)))
+    _last = (taxonomy, style, batch)
+    return batch
+
+
+def _read(
+    taxonomy: Taxonomy,
+    style: str,
+    text: str,
+    names: tuple[str, ...],
+    nodes: tuple[str | None, ...],
+    done: bool | None,
+    before: str,
+) -> Answer:
+    if done is None:
+        done = not looks_cut(text, prefilled=before, style=style)
+    return read_answer(text, taxonomy, options=names, option_nodes=nodes, finished=done, prefilled=before, style=style)
+
+
 def read_answers(
     taxonomy: Taxonomy,
     completions: Sequence[Completion],
     options: Sequence[Sequence[str] | None] | None = None,
-    option_nodes: Sequence[Sequence[str] | None] | None = None,
+    option_nodes: Sequence[Sequence[str | None] | None] | None = None,
     finished: Sequence[bool | None] | None = None,
     prefilled: Sequence[str | None] | None = None,
     style: str = "report",
@@ -81,32 +143,7 @@ def read_answers(
     ``finished`` is what the trainer knows about the length limit; where nobody says, a text that ends inside a block
     that it opened counts as truncated.
     """
-    count = len(completions)
-    rows = zip(
-        completions,
-        column("options", options, (), count),
-        column("option_nodes", option_nodes, (), count),
-        column("finished", finished, None, count),
-        column("prefilled", prefilled, "", count),
-        strict=True,
-    )
-    answers = []
-    for completion, names, nodes, done, before in rows:
-        text, before = completion_text(completion), before or ""
-        if done is None:
-            done = not looks_cut(text, prefilled=before, style=style)
-        answers.append(
-            read_answer(
-                text,
-                taxonomy,
-                options=names or (),
-                option_nodes=nodes or (),
-                finished=done,
-                prefilled=before,
-                style=style,
-            )
-        )
-    return answers
+    return list(read_batch(taxonomy, completions, options, option_nodes, finished, prefilled, style).answers)
 
 
 def read_golds(
@@ -219,21 +256,14 @@ class AnswerReward(ABC):
     ) -> list[float | None]:
         """Score a batch; lists are as long as ``completions``."""
         count = len(completions)
-        answers = read_answers(self.taxonomy, completions, options, option_nodes, finished, prefilled, self.style)
+        batch = read_batch(self.taxonomy, completions, options, option_nodes, finished, prefilled, self.style)
+        golds = read_golds(count, gold_nodes, gold_weights)
         own = [column(name, kwargs.get(name), None, count) for name in self.columns]
-        columns = zip(
-            answers,
-            read_golds(count, gold_nodes, gold_weights),
-            column("options", options, (), count),
-            column("option_nodes", option_nodes, (), count),
-            completions,
-            column("prefilled", prefilled, "", count),
-            zip(*own, strict=True) if own else [()] * count,
-            strict=True,
-        )
-        rows = [Row(a, g, o or (), n or (), completion_text(c), p or "", x) for a, g, o, n, c, p, x in columns]
+        extra = list(zip(*own, strict=True)) if own else [()] * count
+        columns = (batch.answers, golds, batch.options, batch.option_nodes, batch.texts, batch.prefilled, extra)
+        rows = list(map(Row, *columns))
         scores = [self.score(row) for row in rows]
-        log_answers(self.__name__, answers, log_extra, log_metric)
+        log_answers(self.__name__, batch.answers, log_extra, log_metric)
         if log_extra is not None and rows:
             told = [self.why(row, score) for row, score in zip(rows, scores, strict=True)]
             for name in told[0]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from skinrl.errors import PluginError
 from skinrl.rewards.base import AnswerReward, Gold, Row
-from skinrl.rewards.facts import neighbours
+from skinrl.rewards.facts import differential_edges, neighbours
 from skinrl.taxonomy.graph import Taxonomy
 
 LONGEST = 5  # items that are read; a longer list is a bet on everything
@@ -17,16 +17,21 @@ _LONGEST_NAME = 200  # characters
 
 def listed_nodes(taxonomy: Taxonomy, row: Row, style: str) -> list[str | None]:
     """Node of each item of a readable report's differential, at most `LONGEST`; `None` for a name that has none."""
-    offered = {name.casefold(): node for name, node in zip(row.options, row.option_nodes, strict=True)}
-    found: list[str | None] = []
-    for item in row.report(style).differential[:LONGEST]:
-        name = " ".join(item.name.split())
-        if name.casefold() in offered:
-            found.append(offered[name.casefold()] or None)
-        else:
-            match = taxonomy.resolve(name) if len(name) <= _LONGEST_NAME else None
-            found.append(match.node if match else None)
+    names = [item.name for item in row.report(style).differential[:LONGEST]]
+    found = [_node_of(taxonomy, name) for name in names]
+    if row.options:
+        offered = {_plain(name): node or None for name, node in zip(row.options, row.option_nodes, strict=True)}
+        found = [offered.get(_plain(name), node) for name, node in zip(names, found, strict=True)]
     return found
+
+
+def _node_of(taxonomy: Taxonomy, name: str) -> str | None:
+    match = taxonomy.resolve(name) if len(name) <= _LONGEST_NAME else None
+    return match.node if match else None
+
+
+def _plain(name: str) -> str:
+    return " ".join(name.split()).casefold()
 
 
 def score_listed(taxonomy: Taxonomy, listed: Sequence[str | None], gold: Gold) -> float:
@@ -78,7 +83,8 @@ class DifferentialReward(AnswerReward):
         if not 0.0 <= alternatives <= 1.0:
             raise PluginError(f"the share of real neighbours must lie from 0 to 1, found {alternatives!r}")
         super().__init__(taxonomy, style)
-        self.alternatives, self.unreviewed = alternatives, unreviewed
+        self.alternatives = alternatives
+        self._edges = differential_edges(taxonomy, unreviewed=unreviewed)
         self._neighbours: dict[str, frozenset[str]] = {}
 
     def score(self, row: Row) -> float | None:
@@ -104,7 +110,7 @@ class DifferentialReward(AnswerReward):
     def _near(self, node: str) -> frozenset[str]:
         found = self._neighbours.get(node)
         if found is None:
-            found = self._neighbours[node] = neighbours(self.taxonomy, node, unreviewed=self.unreviewed)
+            found = self._neighbours[node] = neighbours(self.taxonomy, node, self._edges)
         return found
 
     def why(self, row: Row, score: float | None) -> Mapping[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from skinrl.taxonomy.graph import Taxonomy
 
 
@@ -16,21 +18,30 @@ def is_reviewed(taxonomy: Taxonomy, node: str, fact: str) -> bool:
     return any(taxonomy.sources.get(key, {}).get("reviewed") is True for key in keys)
 
 
-def neighbours(taxonomy: Taxonomy, node: str, *, unreviewed: bool = False) -> frozenset[str]:
-    """Diseases that are mistaken for a node: by an edge at it, above it or below it, in either direction.
+def differential_edges(taxonomy: Taxonomy, *, unreviewed: bool = False) -> Mapping[str, frozenset[str]]:
+    """Node to the ends of its edges of differential diagnosis, in either direction.
+
+    Args:
+        unreviewed: take editorial edges too.
+    """
+    ends: dict[str, set[str]] = {}
+    for id in taxonomy.ids:
+        for edge in taxonomy.node(id).differential:
+            if unreviewed or is_reviewed(taxonomy, id, f"differential.{edge.node}"):
+                ends.setdefault(id, set()).add(edge.node)
+                ends.setdefault(edge.node, set()).add(id)
+    return {id: frozenset(found) for id, found in ends.items()}
+
+
+def neighbours(taxonomy: Taxonomy, node: str, edges: Mapping[str, frozenset[str]]) -> frozenset[str]:
+    """Diseases that are mistaken for a node, by an edge at it, above it or below it.
 
     What is said of a disease holds for its kinds, and what is said of one of its kinds makes it a neighbour of the
     whole. The node's own ancestors and descendants are no neighbours.
 
     Args:
-        unreviewed: take editorial edges too.
+        edges: of `differential_edges`.
     """
     line = taxonomy.ancestors(node) | taxonomy.descendants(node)
-    found = set[str]()
-    for id in taxonomy.ids:
-        for edge in taxonomy.node(id).differential:
-            ends = ((id, edge.node), (edge.node, id))
-            others = [other for end, other in ends if end in line and other not in line]
-            if others and (unreviewed or is_reviewed(taxonomy, id, f"differential.{edge.node}")):
-                found.update(others)
-    return frozenset(found)
+    none = frozenset[str]()
+    return none.union(*(edges.get(id, none) for id in line)) - line

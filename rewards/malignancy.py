@@ -14,6 +14,7 @@ from skinrl.taxonomy.graph import BEHAVIOURS, Taxonomy
 from skinrl.taxonomy.measures import side_of
 
 FALSE_ALARM, SAME_SIDE = 0.2, 0.5
+_KEPT = 65_536  # golds whose behaviour is remembered
 
 
 def gold_behaviour(taxonomy: Taxonomy, gold: Gold, *, reviewed: bool = False) -> str | None:
@@ -61,8 +62,12 @@ def score_malignancy(
     `None` where the gold's behaviour is mixed, uncertain or absent.
     """
     expected = gold_behaviour(taxonomy, gold, reviewed=reviewed)
-    if expected is None:
-        return None
+    return None if expected is None else _score(taxonomy, answer, expected, false_alarm, same_side, check_diagnosis)
+
+
+def _score(
+    taxonomy: Taxonomy, answer: Answer, expected: str, false_alarm: float, same_side: float, check_diagnosis: bool
+) -> float:
     if answer.outcome != "ok" or answer.malignancy is None or (check_diagnosis and contradicts(taxonomy, answer)):
         return 0.0
     return _line(answer.malignancy, expected, false_alarm, same_side)
@@ -167,25 +172,29 @@ class MalignancyReward(AnswerReward):
                 "expected 0 <= false_alarm <= same_side <= 1: a false alarm must not cost less than a smaller error"
             )
         super().__init__(taxonomy, style)
-        self.settings: dict[str, Any] = {
-            "false_alarm": false_alarm,
-            "same_side": same_side,
-            "check_diagnosis": check_diagnosis,
-            "reviewed": reviewed,
-        }
+        self.errors = (false_alarm, same_side, check_diagnosis)
+        self.reviewed = reviewed
+        self._golds: dict[Gold, str | None] = {}
         self.malignant_weight = 1.0 if prior is None else malignant_weight(prior, false_alarm, same_side)
 
     def score(self, row: Row) -> float | None:
-        score = score_malignancy(self.taxonomy, row.answer, row.gold, **self.settings)
-        if score and self.malignant_weight < 1.0:
-            gold = gold_behaviour(self.taxonomy, row.gold)
-            score *= self.malignant_weight if side_of(gold) == "malignant" else 1.0
-        return score
+        expected = self._expected(row.gold)
+        if expected is None:
+            return None
+        score = _score(self.taxonomy, row.answer, expected, *self.errors)
+        return score * self.malignant_weight if side_of(expected) == "malignant" else score
+
+    def _expected(self, gold: Gold) -> str | None:
+        if gold not in self._golds:
+            if len(self._golds) >= _KEPT:
+                self._golds.clear()
+            self._golds[gold] = gold_behaviour(self.taxonomy, gold, reviewed=self.reviewed)
+        return self._golds[gold]
 
     def why(self, row: Row, score: float | None) -> Mapping[str, Any]:
         return {
             "said": row.answer.malignancy or "",
-            "gold": gold_behaviour(self.taxonomy, row.gold, reviewed=self.settings["reviewed"]) or "",
+            "gold": self._expected(row.gold) or "",
             "contradicts": contradicts(self.taxonomy, row.answer),
         }
 

@@ -10,7 +10,7 @@ from reward_setup import batch, said
 
 from skinrl.errors import PluginError
 from skinrl.rewards import get_consistency_reward, get_differential_reward
-from skinrl.rewards.facts import is_reviewed, neighbours
+from skinrl.rewards.facts import differential_edges, is_reviewed, neighbours
 from skinrl.taxonomy import Differential, Node, Taxonomy
 
 EDGES = {
@@ -69,13 +69,14 @@ def test_only_reviewed_edges_make_neighbours_by_default() -> None:
     assert is_reviewed(TREE, "psoriasis", "differential.tinea")
     assert not is_reviewed(TREE, "psoriasis", "differential.lichen")
     assert not is_reviewed(TREE, "psoriasis", "differential.none_at_all")
+    reviewed, every = differential_edges(TREE), differential_edges(TREE, unreviewed=True)
     # both directions, and the edge of guttate psoriasis, which is psoriasis
-    assert neighbours(TREE, "psoriasis") == {"tinea", "eczema", "pityriasis"}
-    assert neighbours(TREE, "psoriasis", unreviewed=True) == {"tinea", "eczema", "pityriasis", "lichen"}
+    assert neighbours(TREE, "psoriasis", reviewed) == {"tinea", "eczema", "pityriasis"}
+    assert neighbours(TREE, "psoriasis", every) == {"tinea", "eczema", "pityriasis", "lichen"}
     # what is said of psoriasis holds for plaque psoriasis; what is said of guttate psoriasis does not
-    assert neighbours(TREE, "plaque") == {"tinea", "eczema"}
-    assert neighbours(TREE, "melanoma") == frozenset()
-    assert neighbours(TREE, "melanoma", unreviewed=True) == {"nevus"}
+    assert neighbours(TREE, "plaque", reviewed) == {"tinea", "eczema"}
+    assert neighbours(TREE, "melanoma", reviewed) == frozenset()
+    assert neighbours(TREE, "melanoma", every) == {"nevus"}
 
 
 @pytest.mark.parametrize(

@@ -76,6 +76,7 @@ class _Reader:
     def __init__(self) -> None:
         self.read: list[Path] = []
         self.faults: list[str] = []
+        self.defined: dict[str, str] = {}  # node id -> the place that gives its parents, in the taxonomy being read
         self.spoilt: set[str] = set()  # nodes with one of these faults
         self.drafts: dict[str, Draft] = {}
         self.sources: dict[str, dict[str, Any]] = {}
@@ -119,6 +120,7 @@ class _Reader:
             base_path = self._base(base, path, (*seen, path.resolve()))
             self._read(base_path, (*seen, path.resolve()))
             self.file, self.lines = path, lines
+        self.defined = {}
         self._read_sources(top, extends=base is not None)
         self._read_nodes(top)
         name = self._text(top.get("name", path.stem), ("name",))
@@ -175,6 +177,8 @@ class _Reader:
         if not _ID.fullmatch(id):
             self._fail(at, f"{id!r} is no node id; expected lower-case words joined by '_', as in 'lichen_planus'")
         fields = self._mapping(body if body is not None else {}, at, None)
+        if "parents" in fields and self.defined.setdefault(id, self._place(at)) != self._place(at):
+            self._fail(at, f"node {id!r} is defined here and at {self.defined[id]}; expected one definition")
         draft = self.drafts.get(id)
         if draft is None:
             place = self._place(at)

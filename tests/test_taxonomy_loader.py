@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -241,3 +242,11 @@ def test_all_faults_of_a_file_are_said_at_once_each_with_its_line(tmp_path):
         "FILE:11: leaf without behaviour: 'cyst'",
     ):
         assert sum(line.startswith(expected) for line in lines) == 1, (expected, lines)
+
+
+def test_a_node_defined_in_two_parts_is_refused_with_both_places(tmp_path):
+    write(tmp_path, RASH, "rash.yaml")
+    write(tmp_path, "nodes:\n  wart: {parents: [skin], behaviour: malignant}\n", "count.yaml")
+    message = fault(tmp_path, PARTED)
+    assert "count.yaml:2: node 'wart' is defined here and at" in message
+    assert re.search(r"rash\.yaml:\d+; expected one definition", message)

@@ -8,6 +8,7 @@ import pytest
 
 from skinrl.taxonomy import BEHAVIOURS, MORPHOLOGY_KEYS, load_label_map
 from skinrl.taxonomy.check import check, describe, show
+from skinrl.taxonomy.text import normalise
 
 NEED_MORPHOLOGY = [
     "psoriasis",
@@ -149,3 +150,10 @@ def test_describe_says_where_each_fact_is_from(taxonomy):
     assert "thick yellow crust [do]" in text
     assert "not to be confused with herpes simplex" in text
     assert "[editorial]" in text
+
+
+def test_no_synonym_is_only_another_spelling_of_a_name_beside_it(taxonomy):
+    """Case, plurals, hyphens and British spelling are normalised: such a synonym adds nothing but a count."""
+    for id in taxonomy.ids:
+        names = [normalise(name) for name in (taxonomy.node(id).name, *taxonomy.node(id).synonyms)]
+        assert len(set(names)) == len(names), id

@@ -19,6 +19,7 @@ import random
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -111,15 +112,11 @@ def measure(kind: str, arguments: argparse.Namespace) -> list[dict[str, Any]]:
     for _ in range(arguments.repeats):
         taxonomy = load_taxonomy()  # nothing is remembered from the repeat before, nor from making the batch
         names = names_of(taxonomy)
-        read = (
-            (lambda t=taxonomy: list(map(t.asserted, texts)))
-            if kind == "free text"
-            else (lambda t=taxonomy: t.resolve_many(texts))
-        )
+        read = partial(read_all, kind, taxonomy, texts)
         normal_token.cache_clear()
         rates["first"].append(rate(read, len(texts), clock))
         rates["again"].append(rate(read, len(texts), clock))
-        rates["stock"].append(rate(lambda n=names: plain_way(n, few), len(few), clock))
+        rates["stock"].append(rate(partial(plain_way, names, few), len(few), clock))
     common = {
         "strings": kind,
         "count": len(texts),
@@ -140,11 +137,13 @@ def measure(kind: str, arguments: argparse.Namespace) -> list[dict[str, Any]]:
     ]
 
 
+def read_all(kind: str, taxonomy: Taxonomy, texts: Sequence[str]) -> list[Any]:
+    return list(map(taxonomy.asserted, texts)) if kind == "free text" else taxonomy.resolve_many(texts)
+
+
 def share_read(kind: str, texts: Sequence[str]) -> float:
     """Share of the strings in which at least one node was read."""
-    taxonomy = load_taxonomy()
-    read = map(taxonomy.asserted, texts) if kind == "free text" else taxonomy.resolve_many(texts)
-    return round(sum(map(bool, read)) / len(texts), 3)
+    return round(sum(map(bool, read_all(kind, load_taxonomy(), texts))) / len(texts), 3)
 
 
 def main() -> None:

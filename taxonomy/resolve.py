@@ -17,8 +17,9 @@ from skinrl.taxonomy.text import normalise, stems, tokens
 from skinrl.taxonomy.wording import FILLER, HARMLESS, REFUSED
 
 _BRACKETS = re.compile(r"[(\[]([^()\[\]]*)[)\]]")
-# What coding systems add behind a name: SNOMED CT's semantic tags.
-_TAGS = frozenset({"disorder", "finding", "morphologic abnormality", "diagnosis"})
+# What coding systems add behind a name: SNOMED CT's semantic tags, and that it is an old one.
+_TAGS = frozenset({"disorder", "finding", "morphologic abnormality", "diagnosis", "formerly", "obsolete"})
+_LIKE = re.compile(r"\b\w+-like\s+", re.IGNORECASE)  # "urticaria-like drug rash" is a drug rash
 _ABBREVIATED = re.compile(r"\s*([A-Za-z]{2,6})\s+[-–:]\s+(\S.*)")  # "CD - Contact dermatitis"
 _EXAMINED = re.compile(r"\s*(?:O/E|On examination)\s*[-–:]\s*(.*?)(?: present)?\s*", re.IGNORECASE)
 _FILE_ENDING = re.compile(r"\.(?:jpe?g|png|gif|tiff?|webp|html?)$", re.IGNORECASE)
@@ -119,6 +120,9 @@ class Resolver:
 
     def _rewritten(self, text: str, words: tuple[str, ...]) -> Match | None:
         """2 to 5: another order, a remark, a slash, joined otherwise."""
+        if (without := _LIKE.sub("", text)) != text:
+            match = self.resolve(without)
+            return self._as("context", 0.95, match.node if match is not None else None)
         refused = not REFUSED.isdisjoint(words)
         if "(" in text or "[" in text:
             return None if refused else self._with_brackets(text)
@@ -135,11 +139,11 @@ class Resolver:
             return self._with_abbreviation(abbreviated[1], abbreviated[2])
         if "," in text and self._unrelated(text):
             return None
-        match = self._as("order", 0.97, self._lexicon.bags.get(tuple(sorted(words))))
-        match = match or self._as("order", 0.96, self._lexicon.stems.get(stems(words)))
-        if match is None and not refused:
-            match = self._as("joined", 0.96, self._lexicon.joined.get("".join(words)))
-        return match or self._run_together(text)
+        found = self._as("order", 0.97, self._lexicon.bags.get(tuple(sorted(words))))
+        found = found or self._as("order", 0.96, self._lexicon.stems.get(stems(words)))
+        if found is None and not refused:
+            found = self._as("joined", 0.96, self._lexicon.joined.get("".join(words)))
+        return found or self._run_together(text)
 
     @staticmethod
     def _as(how: str, score: float, node: str | None) -> Match | None:
@@ -149,8 +153,11 @@ class Resolver:
         remarks = [remark for remark in _BRACKETS.findall(text) if normalise(remark) not in _TAGS]
         outside = _BRACKETS.sub(" ", text)
         lexicon = self._lexicon
+        if outside == text:  # one that nothing closes
+            return self._as("remark", 0.95, lexicon.node_of(text))
         if not remarks:
-            return self._as("remark", 0.98, lexicon.node_of(outside))
+            match = self.resolve(outside)
+            return self._as("remark", 0.95, match.node if match is not None else None)
         whole = lexicon.bags.get(tuple(sorted((*tokens(outside), *tokens(" ".join(remarks))))))
         outer = lexicon.node_of(outside)
         if whole is not None or outer is None:  # "contact dermatitis (allergic)"

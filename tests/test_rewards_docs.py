@@ -1,17 +1,18 @@
-"""docs/rewards.md is executed: its worked cases, its tables of rewards and schemes, its example."""
+"""docs/rewards.md is executed: its worked cases, its tables of rewards and measures, its example."""
 
 from __future__ import annotations
 
-import importlib.util
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from skinrl.plugins import call_factory, resolve
 from skinrl.rewards import builtin_rewards, check_reward
 from skinrl.taxonomy import Taxonomy
-from skinrl.taxonomy.similarity import SCHEMES, expected_credit, relation
+from skinrl.taxonomy.measures import MEASURES, relation
+from skinrl.taxonomy.similarity import expected_credit
 
 PAGE = (Path(__file__).parents[1] / "docs" / "rewards.md").read_text(encoding="utf-8")
 
@@ -47,9 +48,9 @@ def test_the_worked_cases_for_one_gold(taxonomy: Taxonomy, row: dict[str, str]) 
     # the default once more from the counts that are printed, not from the code
     by_hand = {"opposite": 0.0, "exact": 1.0, "below": 1.0}.get(row["relation"], 2 * shared / (of_answer + of_gold))
     assert float(row["default"]) == pytest.approx(by_hand, abs=5e-4)
-    for scheme in set(SCHEMES) & set(row):
-        assert SCHEMES[scheme].credit(taxonomy, answer, gold, ()) == pytest.approx(float(row[scheme]), abs=6e-4), (
-            scheme
+    for measure in set(MEASURES) & set(row):
+        assert MEASURES[measure].credit(taxonomy, answer, gold, ()) == pytest.approx(float(row[measure]), abs=6e-4), (
+            measure
         )
 
 
@@ -72,33 +73,30 @@ def test_the_worked_cases_for_several_golds_and_options(taxonomy: Taxonomy, row:
 def test_the_worked_cases_show_every_relation_and_enough_diseases() -> None:
     assert {row["relation"] for row in CASES} >= {"exact", "below", "ancestor", "related", "opposite", "unrelated"}
     assert len({row["gold"] for row in CASES}) >= 8
-    assert set(CASES[0]) & set(SCHEMES) == set(SCHEMES) - {"information_content", "skin_r1_code"}
+    assert set(CASES[0]) & set(MEASURES) == set(MEASURES) - {"information_content", "skin_r1_code"}
 
 
-def test_every_built_in_reward_and_every_scheme_is_described() -> None:
+def test_every_built_in_reward_and_every_measure_is_described() -> None:
     listed = {row["import path"].strip("`") for row in table_after("## What there is")}
     assert listed == set(builtin_rewards())
-    assert {row["scheme"].strip("`") for row in table_after("### The schemes")} == set(SCHEMES)
+    measures = table_after("### The measures")
+    assert {row["measure"].strip("`") for row in measures} == set(MEASURES)
+    assert all(cell for row in (*table_after("## What there is"), *measures) for cell in row.values())
+    for row in measures:  # what the page says of range and maximum is what the code does
+        maximum = MEASURES[row["measure"].strip("`")].maximum
+        assert row["is 1 the maximum"] == ("yes" if maximum == 1.0 else f"no: {maximum:g}")
+        assert row["range"].endswith(f" {maximum:g}")
 
 
 def test_the_example_of_ones_own_reward_keeps_the_contract(taxonomy: Taxonomy, tmp_path: Path) -> None:
-    code = re.search(r"```python\n(.*?)```", PAGE[PAGE.index("## Your own") :], re.DOTALL)
+    code = re.search(r"```python\n(.*?)```", PAGE[PAGE.index("## Your own, in five minutes") :], re.DOTALL)
     assert code is not None
-    path = tmp_path / "my_rewards.py"
-    path.write_text(code[1], encoding="utf-8")
-    module = load(path)
-    findings = check_reward(module.get_class_reward(taxonomy), taxonomy)
+    (tmp_path / "my_rewards.py").write_text(code[1], encoding="utf-8")
+    factory = resolve("./my_rewards.py:get_class_reward", base=tmp_path)  # as a recipe names it
+    reward = call_factory(factory, "my_rewards", {}, {"taxonomy": taxonomy})
+    findings = check_reward(reward, taxonomy)
     assert [finding for finding in findings if finding.status != "ok"] == []
-
-
-def load(path: Path) -> Any:
-    """Import a file by its stem, so that what it defines can be pickled."""
-    import sys
-
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module
-    spec.loader.exec_module(module)
-    return module
+    columns: dict[str, list[Any]] = {}
+    text = "<think>\n</think>\n<answer>\nDiagnosis: melanoma\nMalignancy: malignant\n</answer>"
+    assert reward([text, ""], [["melanoma"], ["melanoma"]], log_extra=columns.__setitem__) == [1.0, 0.0]
+    assert columns["class_reward/class"] == [taxonomy.path("melanoma")[0], None]

@@ -13,7 +13,13 @@ from skinrl.data.columns import ConceptShares
 from skinrl.data.record import Record
 from skinrl.phantom.diseases import DISEASES
 from skinrl.phantom.vocabulary import VOCABULARY
-from skinrl.rewards import get_consistency_reward, get_grounding_reward, get_hierarchy_reward, grounding_control
+from skinrl.rewards import (
+    get_consistency_reward,
+    get_grounding_reward,
+    get_hierarchy_reward,
+    grounding_control,
+    score_rows,
+)
 from skinrl.rewards.grounding import read_concepts, score_findings, stated
 from skinrl.taxonomy import Node, Taxonomy
 
@@ -88,11 +94,16 @@ def test_recorded_absence_is_found_by_denying_it() -> None:
 
 def test_denials_hold_for_their_clause() -> None:
     terms = frozenset({"red", "fine scale", "scale", "crust"})
-    assert stated("red with fine scale", terms) == ({"red", "fine scale"}, frozenset())
-    assert stated("no fine scale or crust; red", terms) == ({"red"}, {"fine scale", "crust"})
-    assert stated("red, crust not present", terms) == ({"red"}, {"crust"})
-    assert stated("NO CRUST", terms) == (frozenset(), {"crust"})
-    assert stated("", terms) == stated("red", frozenset()) == (frozenset(), frozenset())
+    cases: dict[str, tuple[set[str], set[str]]] = {
+        "red with fine scale": ({"red", "fine scale"}, set()),
+        "no fine scale or crust; red": ({"red"}, {"fine scale", "crust"}),
+        "red, crust not present": ({"red"}, {"crust"}),
+        "NO CRUST": (set(), {"crust"}),
+        "": (set(), set()),
+    }
+    for text, expected in cases.items():
+        assert tuple(map(set, stated(text, terms))) == expected, text
+    assert not any(stated("red", frozenset()))
 
 
 def test_none_where_nothing_is_recorded_or_the_diagnosis_tells_it_all() -> None:
@@ -184,9 +195,7 @@ def test_rewards_that_do_not_look_at_findings_do_not_move_with_the_image(taxonom
 def test_what_every_image_of_a_disease_shows_pays_nothing_however_often_it_is_said(taxonomy: Taxonomy) -> None:
     records = [record for record in phantom_records() if record.nodes == ("vitiligo",)]  # one word to each attribute
     rows = rows_of(records, taxonomy, {record.id: listed(record.concepts) for record in records})
-    columns = {key: [row[key] for row in rows] for key in rows[0] if key != "completion"}
-    scores = get_grounding_reward(taxonomy)(completions=[row["completion"] for row in rows], **columns)
-    assert scores == [None] * len(rows)
+    assert score_rows(rows, [get_grounding_reward(taxonomy)]) == [{"grounding_reward": None}] * len(rows)
 
 
 def test_a_control_without_partners_is_refused() -> None:
@@ -198,5 +207,7 @@ def test_a_control_without_partners_is_refused() -> None:
 
 def test_shares_outside_the_vocabulary_are_recorded_words_all_the_same() -> None:
     recorded = read_concepts([concept("texture", "velvety")])
-    assert score_findings("velvety", recorded, {}) == (1.0, {"velvety"}, frozenset())
-    assert score_findings("rough", recorded, {"texture": ["Rough"]}) == (0.0, frozenset(), {"rough"})
+    paid, right, wrong = score_findings("velvety", recorded, {})
+    assert (paid, set(right), set(wrong)) == (1.0, {"velvety"}, set())
+    paid, right, wrong = score_findings("rough", recorded, {"texture": ["Rough"]})
+    assert (paid, set(right), set(wrong)) == (0.0, set(), {"rough"})

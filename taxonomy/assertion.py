@@ -38,7 +38,9 @@ _BEFORE = re.compile(
     r"|exclud(?:e|es|ed|ing)|rul(?:e|es|ed|ing) out|r/o|negative for|absence of|lack(?:s|ing)? of|free of|denies"
     r"|unlikely|less likely|rather than|instead of|unlike|different from"
     r"|(?:differentiat|distinguish)\w* (?:it |this |them )?(?:from|with)|(?:mistaken|confused) (?:for|with|as)"
-    r"|history of|risk of|prevents?|preventing|avoid|avoiding|reliev(?:e|es|ing)|control(?:s|ling)?)\b"
+    r"|history of|risk of|prevents?|preventing|avoid|avoiding|reliev(?:e|es|ing)|control(?:s|ling)?"
+    r"|(?:may|can|could|might|will) (?:\w+ )?(?:lead to|turn into|progress to|develop into|result in|become)"
+    r"|worried about|afraid of)\b"
 )
 # What stands before one of these is denied.
 _AFTER = re.compile(

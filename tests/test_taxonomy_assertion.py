@@ -69,6 +69,8 @@ def test_what_is_said_or_suspected_is_read_in_its_order(text, nodes):
         ("use a burn ointment", ()),
         ("a psoriasis-like rash", ()),
         ("avoid sunburn", ()),
+        ("actinic keratosis, which may turn into squamous cell carcinoma", ("actinic_keratosis",)),
+        ("Are you worried about melanoma? It is a dermatofibroma.", ("dermatofibroma",)),
     ],
 )
 def test_what_is_denied_is_not_read(text, nodes):

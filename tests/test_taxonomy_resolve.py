@@ -91,6 +91,8 @@ def test_different_words_stay_different(one, other):
         ("Psoriasis vulgaris (disorder)", "plaque_psoriasis", "remark"),
         ("eczema (atopic dermatitis)", "atopic_dermatitis", "remark"),
         ("vitiligo (formerly)", "vitiligo", "remark"),
+        ("Grover syndrome", "transient_acantholytic_dermatosis", "order"),
+        ("congenital pachyonychia", "pachyonychia_congenita", "order"),
         ("psoriasis-like drug eruption", "drug_eruption", "context"),
         ("eczema/atopic dermatitis", "eczema", "slash"),
         ("BCC / basal cell carcinoma", "basal_cell_carcinoma", "slash"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib
 import importlib.util
 import sys
 from pathlib import Path
@@ -23,10 +24,19 @@ COLUMNS = (
 DIAGNOSES = ("ACK", "BCC", "MEL", "NEV", "SCC", "SEK")
 
 
+def load_shapes() -> ModuleType:
+    """``benchmarks/bench_models/shapes.py``: the published shapes, and checkpoints of them."""
+    folder = str(REPOSITORY / "benchmarks")
+    if folder not in sys.path:
+        sys.path.append(folder)
+    return importlib.import_module("bench_models.shapes")
+
+
 def load_gpu_smoke() -> ModuleType:
-    """``benchmarks/gpu_smoke.py`` as a module: it holds the published shapes and makes checkpoints of them."""
+    """``benchmarks/gpu_smoke.py`` as a module."""
     name = "benchmarks_gpu_smoke"
     if name not in sys.modules:
+        load_shapes()  # it imports them
         spec = importlib.util.spec_from_file_location(name, REPOSITORY / "benchmarks" / "gpu_smoke.py")
         assert spec is not None
         assert spec.loader is not None
@@ -38,20 +48,18 @@ def load_gpu_smoke() -> ModuleType:
 
 def published_shape(model: str) -> Any:
     """The shape of a published model, by its name on the hub."""
-    gpu_smoke = load_gpu_smoke()
-    shapes = {
-        "Qwen/Qwen2.5-VL-3B-Instruct": gpu_smoke.QWEN2_5_VL_3B,
-        "Qwen/Qwen2.5-VL-7B-Instruct": gpu_smoke.QWEN2_5_VL_7B,
+    shapes = load_shapes()
+    published = {
+        "Qwen/Qwen2.5-VL-3B-Instruct": shapes.QWEN2_5_VL_3B,
+        "Qwen/Qwen2.5-VL-7B-Instruct": shapes.QWEN2_5_VL_7B,
     }
-    return shapes[model]
+    return published[model]
 
 
 def write_shrunk_model(folder: Path, model: str) -> Path:
     """A random checkpoint of the architecture of ``model`` (its name on the hub), of a few megabytes."""
-    gpu_smoke = load_gpu_smoke()
-    path: Path = gpu_smoke.write_checkpoint(
-        folder, gpu_smoke.shrink(published_shape(model)), texts=[gpu_smoke.question()] * 4
-    )
+    shapes, question = load_shapes(), load_gpu_smoke().question()
+    path: Path = shapes.write_checkpoint(folder, shapes.shrink(published_shape(model)), texts=[question] * 4)
     return path
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from recipe_models import load_gpu_smoke
+from recipe_models import load_gpu_smoke, load_shapes
 
 from skinrl.recipe import load_recipe
 
@@ -108,7 +108,7 @@ def test_the_settings_are_the_recipes_own_but_for_their_length(tmp_path: Path) -
 
 
 def test_the_tokenizer_fills_the_vocabulary_and_writes_none_of_the_filling() -> None:
-    tokenizer = gpu_smoke.build_tokenizer(1024, ["melanoma"] * 3)
+    tokenizer = load_shapes().build_tokenizer(1024, ["melanoma"] * 3)
     assert len(tokenizer) == 1024
     text = "melanoma <filling_400> Ωμέγα"
     ids = tokenizer(text)["input_ids"]

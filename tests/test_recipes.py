@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow.parquet as parquet
 import pytest
-from recipe_models import RECIPES, load_gpu_smoke, published_shape, write_pad_ufes_20, write_shrunk_model
+from recipe_models import RECIPES, load_shapes, published_shape, write_pad_ufes_20, write_shrunk_model
 
 from skinrl.cli.build import reward_functions
 from skinrl.cli.common import Experiment, open_experiment
@@ -185,9 +185,9 @@ def test_the_shrunk_model_has_the_kinds_of_weights_of_the_published_one(
     from safetensors import safe_open
     from transformers import AutoModelForImageTextToText
 
-    gpu_smoke = load_gpu_smoke()
+    shapes = load_shapes()
     name = str(load_recipe(file).model.path)
-    config = gpu_smoke.model_config(published_shape(name), gpu_smoke.build_tokenizer(1024, ["x"]))
+    config = shapes.model_config(published_shape(name), shapes.build_tokenizer(1024, ["x"]))
     with torch.device("meta"):
         published = AutoModelForImageTextToText.from_config(config)
     small = AutoModelForImageTextToText.from_pretrained(checkpoints[name])
@@ -201,10 +201,10 @@ def test_the_shrunk_model_has_the_kinds_of_weights_of_the_published_one(
 
 
 def test_the_published_shapes_have_the_published_sizes() -> None:
-    gpu_smoke = load_gpu_smoke()
+    shapes = load_shapes()
     # model.safetensors.index.json of the two checkpoints: total_size over two bytes; 3B without its tied head
-    assert gpu_smoke.count_parameters(gpu_smoke.QWEN2_5_VL_7B) == 8_292_166_656
-    assert gpu_smoke.count_parameters(gpu_smoke.QWEN2_5_VL_3B) == 3_754_622_976
+    assert shapes.count_parameters(shapes.QWEN2_5_VL_7B) == 8_292_166_656
+    assert shapes.count_parameters(shapes.QWEN2_5_VL_3B) == 3_754_622_976
 
 
 # The first step, by the same functions as on the command line

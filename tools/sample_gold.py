@@ -1,6 +1,10 @@
 """Draw the strings of the gold set for `resolve` from the shared text, always the same ones.
 
     python tools/sample_gold.py ../shared/data > candidates.tsv
+    python tools/sample_gold.py ../shared/data tests/gold > candidates.tsv
+
+The second form draws the second set for tuning (dev2): what is left when every case and document of the first two
+files is taken away, and every text that stands in them.
 
 Each line is a place (file, locator, span), a short hash, and the text for the person who labels. Strings are drawn at
 random within strata (source and number of words), so that short names, sentences and lists of several diseases all
@@ -17,7 +21,7 @@ from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
 
-SEED = 20240917
+SEED, SECOND_SEED = 20240917, 77
 Place = tuple[str, str, int, int, str]
 """File, locator, first and last character, the text."""
 
@@ -25,6 +29,13 @@ DISEASE_CHAPTERS = ("ap_m46064", "ap_m46066", "micro_m58907", "micro_m58908", "m
 ABBREVIATION = r"^[A-Z]{2,5}$"
 BRITISH = r"(?i)\b(naev|haem|oedem|tumour|paed|anaem|leuc)"
 NEGATION = r"(?i)\b(rule out|ruled out|exclud\w+|not|no|unlike|without)\b"
+DENIAL = (
+    r"(?i)exclu|\brul(e|ed|ing) out|rather than|unlike|differentia|distinguish|instead of|eliminat|\bden(y|ied)|"
+    r"\b(not|n't|never|no) (be |an? |the |look|like|seem|considered|consistent|support|due|caused|"
+    r"typical|sign|evidence)|"
+    r"\w+n't (look|seem|be|think|appear)|(is|was|are)n't|\bnot\b[^.]*,? but"
+)
+SEVERAL = r"(?i)\?|\w/\w|\b(or|and)\b"
 SENTENCE = re.compile(r"[^\s.!?][^.!?\n]*(?:[.!?](?!\s|$)[^.!?\n]*)*[.!?]?")
 
 
@@ -52,12 +63,13 @@ def titles(data: Path, name: str) -> Iterator[Place]:
         yield file, f"{case['encounter_id']}#title", 0, len(text), text
 
 
-def first_sentences(data: Path, name: str) -> Iterator[Place]:
+def first_sentences(data: Path, name: str, every: bool = False) -> Iterator[Place]:
     """Reddit answers are long: the diagnosis stands in the first sentence, treatment follows."""
     for file, locator, _, _, text in answers(data, name):
         for start, end in sentences(text):
             yield file, locator, start, end, text[start:end]
-            break
+            if not every:
+                break
 
 
 def medquad(data: Path, names: bool) -> Iterator[Place]:
@@ -79,12 +91,17 @@ def _numbered(synonyms: list[str]) -> Iterator[tuple[str, str]]:
         yield f"synonyms/{index}", text
 
 
-def openstax(data: Path) -> Iterator[Place]:
-    for chapter in DISEASE_CHAPTERS:
+def openstax(data: Path, chapters: tuple[str, ...] = DISEASE_CHAPTERS) -> Iterator[Place]:
+    for chapter in chapters:
         file = f"openstax_skin/{chapter}.md"
         for number, line in enumerate((data / file).read_text(encoding="utf-8").splitlines(), start=1):
             for start, end in sentences(line):
                 yield file, f"L{number}", start, end, line[start:end]
+
+
+def words_of(text: str) -> str:
+    """A text but for case and marks."""
+    return " ".join(re.findall(r"\w+", text.lower()))
 
 
 def draw(
@@ -96,7 +113,7 @@ def draw(
     rng.shuffle(pool)
     drawn: list[Place] = []
     for place in pool:
-        key = " ".join(re.findall(r"\w+", place[4].lower()))
+        key = words_of(place[4])
         if key and key not in seen and len(drawn) < count:
             seen.add(key)
             drawn.append(place)
@@ -137,8 +154,81 @@ def sample(data: Path) -> list[Place]:
     ]
 
 
+def taken(data: Path, gold: Path) -> tuple[set[tuple[str, str]], set[str]]:
+    """File and case (or document) of each row of the first two files, and the texts. Labels are not looked at."""
+    rows = [
+        line.split("\t")[1:4]
+        for half in ("dev", "test")
+        for line in (gold / f"resolve_{half}.tsv").read_text(encoding="utf-8").splitlines()[1:]
+    ]
+    texts = fields(data, {file for file, _, _ in rows})
+    cases = {(file, case_of(locator)) for file, locator, _ in rows}
+    strings = {words_of(texts[file, locator][slice(*map(int, span.split(":")))]) for file, locator, span in rows}
+    return cases, strings
+
+
+def fields(data: Path, files: set[str]) -> dict[tuple[str, str], str]:
+    """Each field of the files as a whole, by file and locator."""
+    found: dict[tuple[str, str], str] = {}
+    for file in files:
+        path = data / file
+        lines = path.read_text(encoding="utf-8").splitlines()
+        if path.suffix == ".md":
+            found |= {(file, f"L{number}"): line for number, line in enumerate(lines, start=1)}
+            continue
+        for entry in map(json.loads, lines):
+            if "doc" in entry:
+                key = entry["doc"]
+                found[file, f"{key}#focus"] = entry["focus"]
+                found |= {(file, f"{key}#{place}"): text for place, text in _numbered(entry["synonyms"])}
+                found |= {(file, f"{key}#qa/{at}"): pair["answer"] for at, pair in enumerate(entry["qa"])}
+            else:
+                key = entry["encounter_id"]
+                found[file, f"{key}#title"] = entry.get("query_title_en") or ""
+                found |= {(file, f"{key}#{at}"): reply["content_en"] for at, reply in enumerate(entry["responses"])}
+    return found
+
+
+def case_of(locator: str) -> str:
+    """Lines of a textbook have no case: the chapter is the document."""
+    return locator.partition("#")[0] if "#" in locator else ""
+
+
+def second_sample(data: Path, gold: Path) -> list[Place]:
+    """Mostly free text with denial, comparison and several diseases; no case, document or text of the first files."""
+    rng = random.Random(SECOND_SEED)
+    cases, seen = taken(data, gold)
+
+    def free(*sources: Iterator[Place]) -> Iterator[Place]:
+        for source in sources:
+            yield from (place for place in source if (place[0], case_of(place[1])) not in cases)
+
+    iiyi_files = ("iiyi_train_en.jsonl", "iiyi_valid_en.jsonl")
+    reddit_files = ("reddit_train_answers_en.jsonl", "reddit_valid_answers_en.jsonl")
+
+    def iiyi() -> Iterator[Place]:
+        return free(*(answers(data, name) for name in iiyi_files))
+
+    def reddit(every: bool = False) -> Iterator[Place]:
+        return free(*(first_sentences(data, name, every) for name in reddit_files))
+
+    return [
+        *draw(rng, iiyi(), 115, seen, range(4, 60), DENIAL),
+        *draw(rng, iiyi(), 100, seen, range(4, 60), SEVERAL),
+        *draw(rng, iiyi(), 40, seen, range(4, 60)),
+        *draw(rng, reddit(every=True), 30, seen, range(3, 60), DENIAL),
+        *draw(rng, reddit(), 35, seen, range(3, 60)),
+        *draw(rng, iiyi(), 65, seen, range(1, 4)),
+        *draw(rng, free(*(titles(data, name) for name in iiyi_files)), 15, seen, range(1, 30)),
+        *draw(rng, free(medquad(data, names=True)), 35, seen, range(1, 20)),
+        *draw(rng, free(medquad(data, names=False)), 12, seen, range(4, 60)),
+        *draw(rng, free(openstax(data, ("ap_m46060", "ap_m46062", "micro_m58906"))), 5, seen, range(4, 60)),
+    ]
+
+
 def main() -> None:
-    for file, locator, start, end, text in sample(Path(sys.argv[1])):
+    data, *gold = map(Path, sys.argv[1:])
+    for file, locator, start, end, text in second_sample(data, *gold) if gold else sample(data):
         short = sha256(text.encode("utf-8")).hexdigest()[:12]
         print("\t".join([file, locator, f"{start}:{end}", short, " ".join(text.split())]))
 

@@ -11,6 +11,7 @@ from skinrl.taxonomy.text import normal_token, plain, raw_tokens, stem, stems, t
 from skinrl.taxonomy.wording import HARMLESS
 
 _LONGEST_ABBREVIATION = 6
+_CALLED = ("disease", "syndrome")
 
 
 class Span(NamedTuple):
@@ -79,11 +80,12 @@ class Lexicon:
         joined, bag = "".join(words), tuple(sorted(words))
         self.joined[joined] = node.id if self.joined.get(joined, node.id) == node.id else None
         self.bags[bag] = node.id if self.bags.get(bag, node.id) == node.id else None
-        stemmed = stems(words)
-        if len(stemmed) > 1:
-            self.stems[stemmed] = node.id if self.stems.get(stemmed, node.id) == node.id else None
-            self._stem_words.update(stemmed)
-            self._longest = max(self._longest, len(words))
+        for variant in (words, *_eponyms(name, words)):
+            stemmed = stems(variant)
+            if len(stemmed) > 1:
+                self.stems[stemmed] = node.id if self.stems.get(stemmed, node.id) == node.id else None
+                self._stem_words.update(stemmed)
+                self._longest = max(self._longest, len(words))
         if len(words) == 1 and (match.how == "abbreviation" or len(name) < _shortest_free_name(name)):
             self._capitals[key] = node.id
         else:
@@ -173,6 +175,13 @@ class Lexicon:
         """Distinct nodes named in ``text``, in its order."""
         raw = raw_tokens(text)
         return tuple(dict.fromkeys(span.node for span in self.spans([normal_token(w.lower()) for w in raw], raw)))
+
+
+def _eponyms(name: str, words: tuple[str, ...]) -> list[tuple[str, ...]]:
+    """The other ways to say an eponym: "Grover disease" is Grover syndrome, but a nail disease no nail syndrome."""
+    if words[-1] not in _CALLED or not any(word[0].isupper() for word in name.split()):
+        return []
+    return [(*words[:-1], called) for called in _CALLED if called != words[-1]]
 
 
 def _shortest_free_name(name: str) -> int:

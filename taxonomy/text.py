@@ -85,9 +85,8 @@ def normal_token(token: str) -> str:
     return _singular(token)
 
 
-# Words whose Latin and English forms share no stem; and an eponym takes any of three.
+# Words whose Latin and English forms share no stem.
 _LATIN = {"manuum": "manu", "manus": "manu", "unguium": "ungu", "nodosum": "nodul", "nodosa": "nodul"}
-_LATIN |= dict.fromkeys(("disease", "disorder", "syndrome"), "syndrome")
 _ADJECTIVE = re.compile(
     r"(?<=.{4})(?:[ou]s(?:um|us|a|e)|[eo]us|(?<=oid)es|ar(?:is|e|ia|y)?|al(?:is|e)?|ic(?:um|us|a)?|iv(?:um|us|a|e)"
     r"|at(?:um|us|a|e)|um|us|a|e|is)$"

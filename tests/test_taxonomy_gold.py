@@ -132,18 +132,39 @@ def test_the_strings_of_the_test_half_are_not_shown(tmp_path: Path):
     assert "must stay unseen" in str(refused.exception) + refused.output
 
 
-def test_every_row_finds_its_string_and_no_case_is_in_both_halves(shared_data: Path, taxonomy: Taxonomy):
+def test_the_second_set_for_tuning_is_read_alone_and_its_misses_are_shown(tmp_path: Path):
+    write_page(tmp_path)
+    write_gold(tmp_path, line("zebra", 15, gold="")).rename(tmp_path / "resolve_test.tsv")
+    write_gold(tmp_path, line("Psoriasis", 0, gold=""), line("zebra", 15, gold="")).rename(
+        tmp_path / "resolve_dev2.tsv"
+    )
+    write_gold(tmp_path, line("Psoriasis", 0, gold="psoriasis"))
+
+    def strings(*options: str) -> int:
+        call = ["taxonomy", "gold", "--data", str(tmp_path), "--gold", str(tmp_path), "--json", *options]
+        return json.loads(CliRunner().invoke(app, call).output)["counts"]["all"]["strings"]
+
+    assert (strings("--half", "dev"), strings("--half", "dev2"), strings()) == (1, 2, 2)  # both: dev and test
+    call = ["taxonomy", "gold", "--half", "dev2", "--misses", "--data", str(tmp_path), "--gold", str(tmp_path)]
+    shown = CliRunner().invoke(app, call)
+    assert "'Psoriasis': returned psoriasis, gold nothing" in shown.output
+
+
+def test_every_row_finds_its_string_and_no_case_is_in_two_sets(shared_data: Path, taxonomy: Taxonomy):
     cases = []
-    for half in HALVES:
+    for half in (*HALVES, "dev2"):
         rows = read_gold(GOLD / f"resolve_{half}.tsv", taxonomy)
         texts = read_texts(rows, shared_data)
         assert all(text.strip() for text in texts)
         documents = {(row.file, row.locator.split("#")[0] if "#" in row.locator else "") for row in rows}
         cases.append((len(rows), documents, {text.casefold().strip(" .?!") for text in texts}))
-    (dev, dev_documents, dev_texts), (test, test_documents, test_texts) = cases
+    (dev, dev_documents, dev_texts), (test, test_documents, test_texts), (dev2, more_documents, more_texts) = cases
     assert dev + test >= 600
+    assert dev2 >= 440
     assert not dev_documents & test_documents
     assert not dev_texts & test_texts
+    assert not more_documents & (dev_documents | test_documents)
+    assert not more_texts & (dev_texts | test_texts)
 
 
 def test_the_test_half_reaches_its_figures(shared_data: Path, taxonomy: Taxonomy):

@@ -17,17 +17,19 @@ if TYPE_CHECKING:
 
 
 def gold(
-    half: Annotated[str, typer.Option("--half", help="dev, test or both.")] = "both",
+    half: Annotated[
+        str, typer.Option("--half", help="dev, test, both of these, or dev2 (a second set for tuning).")
+    ] = "both",
     data: Annotated[Path, typer.Option("--data", help="Folder of the text that the rows point into.")] = Path(
         "../shared/data"
     ),
-    folder: Annotated[Path, typer.Option("--gold", help="Folder of resolve_dev.tsv and resolve_test.tsv.")] = Path(
-        "tests/gold"
-    ),
+    folder: Annotated[
+        Path, typer.Option("--gold", help="Folder of resolve_dev.tsv, resolve_dev2.tsv and resolve_test.tsv.")
+    ] = Path("tests/gold"),
     taxonomy: Annotated[
         str, typer.Option("--taxonomy", help="Name of a shipped taxonomy, or a YAML file.")
     ] = "dermatology",
-    misses: Annotated[bool, typer.Option("--misses", help="List what was read wrongly, of the dev half.")] = False,
+    misses: Annotated[bool, typer.Option("--misses", help="List what was read wrongly, of dev or dev2.")] = False,
     json: JsonOption = False,
 ) -> None:
     """Precision and recall of `resolve` and of free text on the gold set, by kind of string, with 95 % intervals.
@@ -35,12 +37,14 @@ def gold(
     Example: skinrl taxonomy gold --half test
     """
     from skinrl.taxonomy import load_taxonomy
-    from skinrl.taxonomy.gold import HALVES, measure, read_gold, read_texts
+    from skinrl.taxonomy.gold import HALVES, TUNING, measure, read_gold, read_texts
 
-    if half not in (*HALVES, "both"):
-        raise InputError(f"--half {half}: expected dev, test or both")
-    if misses and half != "dev":
-        raise InputError("--misses shows strings, and those of the test half must stay unseen: add --half dev")
+    if half not in (*HALVES, *TUNING, "both"):
+        raise InputError(f"--half {half}: expected dev, dev2, test or both")
+    if misses and half not in TUNING:
+        raise InputError(
+            "--misses shows strings, and those of the test half must stay unseen: add --half dev or --half dev2"
+        )
     tree = load_taxonomy(taxonomy)
     rows = [
         row

@@ -41,6 +41,10 @@ def score_listed(taxonomy: Taxonomy, listed: Sequence[str | None], gold: Gold) -
     any order. The root says nothing and is left out.
     """
     golds = [(node, weight) for node, weight in gold if weight and node != taxonomy.root]
+    if len(golds) == 1:  # as almost always
+        only = golds[0][0]
+        ranks = (rank for rank, item in enumerate(listed, start=1) if item and only in taxonomy.ancestors(item))
+        return 1.0 / next(ranks, math.inf)
     earned = []
     for node, weight in golds:
         ranks = (rank for rank, item in enumerate(listed, start=1) if item and node in taxonomy.ancestors(item))

@@ -99,7 +99,9 @@ def read_diagnosis(value: str, options: tuple[str, ...]) -> tuple[str, str | Non
 
 
 def _behaviour(value: str) -> str | None:
-    plain = _plain(value)
+    plain = value.strip()
+    if plain not in BEHAVIOUR_VARIANTS:  # as it should be written
+        plain = _plain(value)
     if plain == UNDETERMINED:
         return None
     if plain not in BEHAVIOUR_VARIANTS:
@@ -109,8 +111,7 @@ def _behaviour(value: str) -> str | None:
 
 def _read_report(body: str) -> Written:
     fields: dict[str, str] = {}
-    for line in body.splitlines():
-        line = line.strip()
+    for line in map(str.strip, body.splitlines()):
         if not line:
             continue
         colon = line.find(":") + 1

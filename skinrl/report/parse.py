@@ -34,7 +34,9 @@ def looks_cut(text: str, *, prefilled: str = "", style: str = "report") -> bool:
     """Whether a text ends inside a block that it opened: the sign of a cut where nobody says if it finished."""
     text = prefilled + text
     open_think, close_think, open_answer, close_answer = tags_of(style)
-    return (open_think in text and close_think not in text) or (open_answer in text and close_answer not in text)
+    if close_think not in text and open_think in text:
+        return True
+    return not text.endswith(close_answer) and close_answer not in text and open_answer in text
 
 
 def parse_report(
@@ -62,12 +64,10 @@ def parse_report(
     tags_of(style)
     if not finished:
         return _TRUNCATED
+    read = _read_whole if thinking else _read_bare
     if len(text) > _LONGEST_KEPT:
-        bare, whole = _read_bare.__wrapped__, _read_whole.__wrapped__
-    else:
-        bare, whole = _read_bare, _read_whole
-    parsed, thoughts = bare(prefilled, text, tuple(options), style)
-    return whole(parsed, thoughts) if thinking else parsed
+        read = read.__wrapped__
+    return read(prefilled, text, tuple(options), style)[0]
 
 
 _TRUNCATED = ParsedReport("truncated", "cut off at the length limit", None, None)
@@ -89,28 +89,32 @@ def _read_bare(prefilled: str, text: str, options: tuple[str, ...], style: str) 
 
 
 @lru_cache(maxsize=_KEPT)
-def _read_whole(parsed: ParsedReport, thoughts: str) -> ParsedReport:
+def _read_whole(prefilled: str, text: str, options: tuple[str, ...], style: str) -> tuple[ParsedReport, str]:
     """The same with findings, differential and reasoning."""
+    bare = _read_bare if len(text) <= _LONGEST_KEPT else _read_bare.__wrapped__
+    parsed, thoughts = bare(prefilled, text, options, style)
     if parsed.report is None:
-        return parsed
+        return parsed, ""
     findings, differential, reasoning = _read_thinking(thoughts)
     said = parsed.report  # built anew, which is quicker than dataclasses.replace
     report = DiagnosticReport(said.diagnosis, said.malignancy, said.confidence, findings, differential, reasoning)
-    return ParsedReport(parsed.outcome, parsed.reason, report, parsed.option)
+    return ParsedReport(parsed.outcome, parsed.reason, report, parsed.option), ""
 
 
 def _split_blocks(text: str, tags: tuple[str, str, str, str]) -> tuple[str, str]:
     """Contents of the thinking and the answer block; every tag exactly once, nothing but white space outside."""
     open_think, close_think, open_answer, close_answer = tags
-    counts = [text.count(tag) for tag in tags]
-    if counts != [1, 1, 1, 1]:
-        raise InvalidError(_wrong_count(*counts))
-    before, _, rest = text.partition(open_think)
+    before, begun, rest = text.partition(open_think)
     thinking, closed, rest = rest.partition(close_think)
     between, opened, rest = rest.partition(open_answer)
     answer, ended, after = rest.partition(close_answer)
-    if not (closed and opened and ended):
-        raise InvalidError("tags in the wrong order")
+    # Every tag starts with "<": where there are four of these and all tags in their order, each is there once.
+    if not (begun and closed and opened and ended and text.count("<") == 4):
+        counts = [text.count(tag) for tag in tags]
+        if counts != [1, 1, 1, 1]:
+            raise InvalidError(_wrong_count(*counts))
+        if not (closed and opened and ended):
+            raise InvalidError("tags in the wrong order")
     if after.strip():
         raise InvalidError("text after the answer")
     if before.strip():
@@ -144,11 +148,11 @@ def _read_thinking(thinking: str) -> tuple[str, tuple[DifferentialItem, ...], st
         parts[current].append(line)
     findings, listed, reasoning = ("\n".join(parts[name]).strip() for name in PARTS)
     items = _ITEM.split(" " + " ".join(listed.split())) if listed else []
-    return findings, tuple(_read_item(item) for item in items if item.strip()), reasoning
+    return findings, tuple([_read_item(item) for item in map(str.strip, items) if item]), reasoning
 
 
 def _read_item(text: str) -> DifferentialItem:
-    name, _, evidence = text.strip().partition(": ")
+    name, _, evidence = text.partition(": ")
     if evidence.startswith("against "):
         return DifferentialItem(name, "", evidence.removeprefix("against "))
     evidence_for, _, evidence_against = evidence.partition("; against ")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from skinrl.errors import DataError
 
@@ -21,8 +22,7 @@ STYLES = tuple(TAGS)
 PARTS = ("Findings", "Differential", "Reasoning")  # headings of the thinking block
 
 
-@dataclass(frozen=True)
-class DifferentialItem:
+class DifferentialItem(NamedTuple):
     """One alternative that was weighed: its name, and what speaks for and against it."""
 
     name: str

@@ -30,32 +30,46 @@ _HELD = re.compile(
     r"|\bno (?:doubt|question|need|treatment|therapy|cure|problem|worry|worries|wonder)\b"
     r"|\bnot (?:only|just|sure|certain|necessarily|uncommon|rare)\b"
     r"|\bwithout (?:a |any )?doubt\b|\bwhether or not\b"
+    r"|^\W*(?:isnt|is (?:it|this|that) not|isnt (?:it|this|that)|could (?:it|this) not)\b(?=.*\?)"  # asks for a yes
 )
 # What follows one of these is denied.
 _BEFORE = re.compile(
     r"\b(?:(?:not|doesnt|dont|didnt)(?: \w+){0,2}? (?:looks?|seems?|appears?)(?: to be| like)?"
+    r"|(?:not|dont|didnt|cannot|cant|never) (?:\w+ )?(?:think|believe|feel|consider|considering|suspect)"
+    r"(?: that)?(?: (?:it|this|that)(?: is)?)?"
     r"|no|not|without|never|neither|nor|isnt|arent|wasnt|doesnt|dont|didnt|cannot|cant|shouldnt|wouldnt"
     r"|exclud(?:e|es|ed|ing)|rul(?:e|es|ed|ing) out|r/o|negative for|absence of|lack(?:s|ing)? of|free of|denies"
     r"|unlikely|less likely|rather than|instead of|unlike|different from"
-    r"|(?:differentiat|distinguish)\w* (?:it |this |them )?(?:from|with)|(?:mistaken|confused) (?:for|with|as)"
-    r"|history of|risk of|prevents?|preventing|avoid|avoiding|reliev(?:e|es|ing)|control(?:s|ling)?"
-    r"|(?:may|can|could|might|will) (?:\w+ )?(?:lead to|turn into|progress to|develop into|result in|become)"
+    r"|(?:differentiat|distinguish)\w* (?:it |this |them )?(?:from|with)"
+    r"|(?:check|test|screen)(?:ed|ing|s)? (?:\w+ )?for"
+    r"|family history of|risk of|prevents?|preventing|avoid|avoiding"
+    r"|(?:may|can|could|might|will) (?:\w+ )?(?:turn into|progress to|develop into)"
     r"|worried about|afraid of)\b"
 )
 # What stands before one of these is denied.
 _AFTER = re.compile(
-    r"\b(?:unlikely|less likely|not (?:very )?likely|excluded|ruled out|not considered|not supported|not present"
-    r"|negative|absent|(?:is|was|are|were) not(?= *$))\b"
+    r"\b(?:unlikely|less (?:likely|possible)|not (?:very |so )?(?:likely|possible)|impossible|excluded|ruled out"
+    r"|not considered|not supported|not present|negative|absent|(?:is|was|are|were) not(?= *$)"
+    r"|(?:does not|doesnt|do not|dont) (?:fit|match)"
+    r"|is (?:very |quite |relatively |rather )?(?:low|small)|is not (?:very |so |that )?(?:high|great|big|large))\b"
 )
 # Here the reach of a cue ends.
 _STOP = re.compile(
     r"\b(?:but|however|though|although|yet|whereas|while|because|as it|it is|its|this is|that is|looks like"
     r"|looks more like|more like|most likely|more likely|probably|consider|considering|suspect|think"
-    r"|rather(?! than)|instead(?! of)|should be|would be)\b"
+    r"|rather(?! than)|instead(?! of))\b|\b(?:should|would) be\b(?! (?:\w+ )?(?:excluded|ruled out))"
 )
 # "An eczematous lesion" says eczema.
 _NOUNS = {"eczematous": "eczema", "urticarial": "urticaria", "psoriatic": "psoriasis"}
 _SKIN_CHANGES = frozenset({"lesion", "rash", "eruption", "plaque", "patch", "change", "reaction", "skin"})
+_DISEASES = ("itis", "osis", "asis", "oma", "ema", "acea", "igo", "phigus", "phigoid")
+# Told as signs of another disease or asked about, these name none; and some are verbs.
+_SIGNS = frozenset({"itch", "itching", "itchy", "blister", "scratch"})
+_ASKS = re.compile(r"\W*(?:what|which|why|how|does|do|is|are|can|could)\b", re.IGNORECASE)
+_TREATED = re.compile(r"\b(?:control|reliev|reduc|stop|treat|for|anti|with|without)\w*\W+(?:the )?$", re.IGNORECASE)
+_VERBS = frozenset({"burn", "scratch", "itch", "scar", "blister"})
+_BEFORE_VERB = frozenset({"to", "not", "dont", "doesnt", "does", "do", "can", "will", "may"})
+_BEHIND_VERB = frozenset({"it", "them", "off", "your"})
 # Behind a name these make a thing of it: "burn ointment".
 _OTHER_THINGS = frozenset(
     {"ointment", "cream", "gel", "lotion", "shampoo", "drug", "medication", "vaccine", "virus", "clinic", "department"}
@@ -63,6 +77,7 @@ _OTHER_THINGS = frozenset(
 )
 _OPENED = re.compile(r"\s*[(\[]\s*(?:\w+\s+)?")
 _FIRST_REACH = 6  # words between a cue and the first name that it denies
+_AND = frozenset({"and", "or", "nor", "/", "a", "an", "the", "&", "+"})
 _NEXT_REACH = 3  # words between two names of one denied list
 
 
@@ -81,15 +96,22 @@ def asserted_spans(text: str, lexicon: Lexicon, spelt: Spelt) -> list[NamedNode]
         spelt: a normal word without its typing error, or the word itself where none can be told.
     """
     found: list[NamedNode] = []
+    signs: list[NamedNode] = []
     text = plain(_IS.sub(r"\1 is", text))
     for start, stop in _between(_SENTENCE, text):
         sentence = text[start:stop]
         names = list(_names(sentence, lexicon, spelt))
         if names:
-            denied = _denied(sentence.lower(), names)
-            kept = [name for name in names if name not in denied and not _repeats(name, names, sentence, lexicon)]
-            found += [NamedNode(start + name.start, start + name.stop, name.node) for name in kept]
-    return found
+            denied = _denied(text[start : stop + 1].lower(), names)
+            asked = text[stop : stop + 1] == "?" or _ASKS.match(sentence) is not None
+            for name in names:
+                if name not in denied and not _repeats(name, names, sentence, lexicon):
+                    moved = NamedNode(start + name.start, start + name.stop, name.node)
+                    if normal_token(sentence[name.start : name.stop].lower()) not in _SIGNS:
+                        found.append(moved)
+                    elif not asked and not _TREATED.search(sentence, 0, name.start):
+                        signs.append(moved)
+    return found or signs
 
 
 def _between(pattern: re.Pattern[str], text: str) -> Iterator[tuple[int, int]]:
@@ -116,8 +138,20 @@ def _names(sentence: str, lexicon: Lexicon, spelt: Spelt) -> Iterator[NamedNode]
             spans = [*better, *(span for span in spans if taken.isdisjoint(range(span.start, span.stop)))]
         for span in sorted(spans):
             first, last = places[span.start].start(), places[span.stop - 1].end()
-            if _OTHER_THINGS.isdisjoint(words[span.stop : span.stop + 1]) and sentence[last : last + 5] != "-like":
+            thing = not _OTHER_THINGS.isdisjoint(words[span.stop : span.stop + 1])
+            if not thing and sentence[last : last + 5] != "-like" and not _is_verb(span, words):
                 yield NamedNode(first, last, span.node)
+
+
+def _is_verb(span: Span, words: list[str]) -> bool:
+    return (
+        words[span.start] in _VERBS
+        and span.stop - span.start == 1
+        and (
+            not _BEFORE_VERB.isdisjoint(words[max(0, span.start - 2) : span.start])
+            or not _BEHIND_VERB.isdisjoint(words[span.stop : span.stop + 1])
+        )
+    )
 
 
 def _mended(words: list[str], spans: list[Span], spelt: Spelt) -> list[str] | None:
@@ -131,7 +165,7 @@ def _surely(span: Span, words: list[str], mended: list[str]) -> bool:
     """A name of two words or more with a mended one, or a word that looks like a disease: not "contusion" alone."""
     if words[span.start : span.stop] == mended[span.start : span.stop]:
         return False
-    return span.stop - span.start > 1 or mended[span.start].endswith(("itis", "osis", "asis", "oma", "ema"))
+    return span.stop - span.start > 1 or mended[span.start].endswith(_DISEASES)
 
 
 def _repeats(name: NamedNode, names: list[NamedNode], sentence: str, lexicon: Lexicon) -> bool:
@@ -184,7 +218,11 @@ def _reached_forwards(text: str, at: int, names: list[NamedNode], stops: list[in
 
 def _reached_backwards(text: str, at: int, names: list[NamedNode], stops: list[int]) -> Iterator[NamedNode]:
     start = max([stop for stop in stops if stop < at], default=0)
-    start = max(start, text.rfind(",", 0, at))
-    for name in names:
-        if start <= name.start and name.stop <= at and len(text[name.stop : at].split()) <= _FIRST_REACH:
-            yield name
+    start = max(start, text.rfind(",", 0, at), text.rfind("(", 0, at))
+    before, reach = at, _FIRST_REACH
+    for name in reversed([name for name in names if start <= name.start and name.stop <= at]):
+        between = text[name.stop : before].split()
+        if len(between) > reach or (before != at and not _AND.issuperset(between)):
+            return
+        yield name
+        before, reach = name.start, _NEXT_REACH

@@ -164,7 +164,7 @@ class Lexicon:
             stop += 1
         for end in range(stop, at + shortest, -1):
             id = self.stems.get(stems(words[at:end]))
-            if id is not None and words[end - 1] != "gland":
+            if id is not None and stems((words[at],)) and stems((words[end - 1],)):
                 return Span(at, end, id)
         return None
 

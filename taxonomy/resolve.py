@@ -19,13 +19,13 @@ from skinrl.taxonomy.wording import FILLER, HARMLESS, REFUSED
 _BRACKETS = re.compile(r"[(\[]([^()\[\]]*)[)\]]")
 # What coding systems add behind a name: SNOMED CT's semantic tags, and that it is an old one.
 _TAGS = frozenset({"disorder", "finding", "morphologic abnormality", "diagnosis", "formerly", "obsolete"})
-_LIKE = re.compile(r"\b\w+-like\s+", re.IGNORECASE)  # "urticaria-like drug rash" is a drug rash
+_LIKE = re.compile(r"\b(\w+)-like\s+", re.IGNORECASE)  # "urticaria-like drug rash" is a drug rash
 _ABBREVIATED = re.compile(r"\s*([A-Za-z]{2,6})\s+[-–:]\s+(\S.*)")  # "CD - Contact dermatitis"
 _EXAMINED = re.compile(r"\s*(?:O/E|On examination)\s*[-–:]\s*(.*?)(?: present)?\s*", re.IGNORECASE)
 _FILE_ENDING = re.compile(r"\.(?:jpe?g|png|gif|tiff?|webp|html?)$", re.IGNORECASE)
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|(?<=[A-Za-z])(?=[0-9])|(?<=[0-9])(?=[A-Za-z])")
 _SHORTEST_STUMP = 4  # "Derm" for dermatitis, in run-together labels alone
-_SHORTEST_MENDED = 7  # letters of a word in free text that may hold a typing error
+_SHORTEST_MENDED = 6  # letters of a word in free text that may hold a typing error
 _LONGEST = 24  # words; a longer text is prose
 _CACHE_SIZE = 65536
 
@@ -46,7 +46,7 @@ class Resolver:
     6. a name with typing errors, ``fuzzy``: at most one in a word of 5 to 8 letters, two in a longer one, none in a
        shorter one, never in the first letter, and only if no other node comes near (see
        :mod:`skinrl.taxonomy.spelling`);
-    7. one name in a ``context`` of words that do not change it: ``"probable psoriasis of the scalp"``.
+    7. one name in a ``context`` of words that do not change it: ``"probable rosacea of the nose"``.
 
     2 to 7 score below 1, and all but 2 and 6 are refused where a word of negation, doubt or choice stands in the
     text; these two compare every word with those of the name.
@@ -120,8 +120,9 @@ class Resolver:
 
     def _rewritten(self, text: str, words: tuple[str, ...]) -> Match | None:
         """2 to 5: another order, a remark, a slash, joined otherwise."""
-        if (without := _LIKE.sub("", text)) != text:
-            match = self.resolve(without)
+        like = _LIKE.search(text)
+        if like is not None and self._lexicon.node_of(like[1]) is not None:
+            match = self.resolve(text[: like.start()] + text[like.end() :])
             return self._as("context", 0.95, match.node if match is not None else None)
         refused = not REFUSED.isdisjoint(words)
         if "(" in text or "[" in text:

@@ -87,11 +87,12 @@ def normal_token(token: str) -> str:
 
 # Words whose Latin and English forms share no stem.
 _LATIN = {"manuum": "manu", "manus": "manu", "unguium": "ungu", "nodosum": "nodul", "nodosa": "nodul"}
+_LATIN |= {"skin": "cutane", "flat": "plan"}
 _ADJECTIVE = re.compile(
     r"(?<=.{4})(?:[ou]s(?:um|us|a|e)|[eo]us|(?<=oid)es|ar(?:is|e|ia|y)?|al(?:is|e)?|ic(?:um|us|a)?|iv(?:um|us|a|e)"
     r"|at(?:um|us|a|e)|um|us|a|e|is)$"
 )
-_UNSTEMMED = frozenset({"gland"})  # "sebaceous gland nevus" is nevus sebaceus
+_UNSTEMMED = frozenset({"gland", "of", "the"})  # "sebaceous gland nevus" is nevus sebaceus
 
 
 @lru_cache(maxsize=16384)

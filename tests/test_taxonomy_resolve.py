@@ -97,7 +97,7 @@ def test_different_words_stay_different(one, other):
         ("eczema/atopic dermatitis", "eczema", "slash"),
         ("BCC / basal cell carcinoma", "basal_cell_carcinoma", "slash"),
         ("probable psoriasis", "psoriasis", "context"),
-        ("psoriasis of the scalp", "scalp_psoriasis", "context"),
+        ("psoriasis of the scalp", "scalp_psoriasis", "order"),
         ("rosacea of the nose", "rosacea", "context"),
         ("most likely a melanoma", "melanoma", "context"),
     ],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from skinrl.errors import PluginError
@@ -20,7 +21,7 @@ def listed_nodes(taxonomy: Taxonomy, row: Row, style: str) -> list[str | None]:
     names = [item.name for item in row.report(style).differential[:LONGEST]]
     found = [_node_of(taxonomy, name) for name in names]
     if row.options:
-        offered = {_plain(name): node or None for name, node in zip(row.options, row.option_nodes, strict=True)}
+        offered = _offered(tuple(row.options), tuple(row.option_nodes))
         found = [offered.get(_plain(name), node) for name, node in zip(names, found, strict=True)]
     return found
 
@@ -28,6 +29,12 @@ def listed_nodes(taxonomy: Taxonomy, row: Row, style: str) -> list[str | None]:
 def _node_of(taxonomy: Taxonomy, name: str) -> str | None:
     match = taxonomy.resolve(name) if len(name) <= _LONGEST_NAME else None
     return match.node if match else None
+
+
+@lru_cache(maxsize=1024)
+def _offered(options: tuple[str, ...], nodes: tuple[str | None, ...]) -> Mapping[str, str | None]:
+    """Node of each option by its plain name; the completions of a group share it."""
+    return {_plain(name): node or None for name, node in zip(options, nodes, strict=True)}
 
 
 def _plain(name: str) -> str:

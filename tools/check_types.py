@@ -41,7 +41,7 @@ def lay_out(packages: list[str], folders: dict[str, str]) -> None:
 
 def check(files: list[Path], cache: str, *options: str) -> int:
     """Run mypy on the files, which find each other and the packages; return its exit code."""
-    search = ":".join(str(folder) for folder in (LAYOUT, ROOT / "tests", ROOT / "tools"))
+    search = ":".join(str(folder) for folder in (LAYOUT, ROOT / "tests", ROOT / "tools", ROOT / "benchmarks"))
     command = [sys.executable, "-m", "mypy", "--config-file", "pyproject.toml", "--cache-dir", f".mypy_cache/{cache}"]
     environment = {**os.environ, "MYPYPATH": search}
     return subprocess.run([*command, *options, *map(str, files)], env=environment, cwd=ROOT, check=False).returncode

@@ -66,7 +66,7 @@ def parse_report(
         return _TRUNCATED
     read = _read_whole if thinking else _read_bare
     if len(text) > _LONGEST_KEPT:
-        read = read.__wrapped__
+        return read.__wrapped__(prefilled, text, tuple(options), style)[0]
     return read(prefilled, text, tuple(options), style)[0]
 
 

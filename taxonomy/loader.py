@@ -268,8 +268,7 @@ class _Reader:
             fact = f"differential.{id}"
             if id in known:
                 text = known[id].why or text
-                if draft.sources[fact] != (self.default,):
-                    marks = (*draft.marks(fact), *marks)
+                marks = (*draft.marks(fact), *marks)
             self._state(draft, fact, marks, (*where, id))
             known[id] = Differential(id, text, " ".join(draft.sources[fact]))
         draft.differential = tuple(known.values())

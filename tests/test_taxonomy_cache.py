@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from skinrl.taxonomy import cache, load_taxonomy
+from skinrl.taxonomy import Taxonomy, cache, load_taxonomy
 from skinrl.taxonomy.loader import _Reader
 
 MAIN = "name: small\nparts: [part.yaml]\nnodes: {skin: {}}\n"
@@ -28,7 +28,12 @@ def reads(monkeypatch) -> list[Path]:
     """The files that were read and parsed."""
     seen: list[Path] = []
     read = _Reader.load
-    monkeypatch.setattr(_Reader, "load", lambda self, path: (seen.append(path), read(self, path))[1])
+
+    def load(self: _Reader, path: Path) -> Taxonomy:
+        seen.append(path)
+        return read(self, path)
+
+    monkeypatch.setattr(_Reader, "load", load)
     return seen
 
 

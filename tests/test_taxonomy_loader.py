@@ -208,9 +208,9 @@ def test_parts_are_read_and_every_mark_has_its_place(tmp_path):
     assert eczema.locators["parents.skin"] == ("DOID:2723",)  # the node's own code of that source
     assert eczema.locators["morphology.colour.red"] == ("p.7",)  # the node's `where:`
     assert eczema.locators["behaviour"] == ("p.12",)  # the mark's own
-    (neighbour,) = eczema.differential  # stated twice: the words stay, the cited mark replaces none
-    assert (neighbour.node, neighbour.why, neighbour.source) == ("wart", "rough and single", "do")
-    assert eczema.locators["differential.wart"] == ("17",)
+    (neighbour,) = eczema.differential  # stated twice: the words stay with the source that gave them
+    assert (neighbour.node, neighbour.why, neighbour.source) == ("wart", "rough and single", "book do")
+    assert eczema.locators["differential.wart"] == ("p.7", "17")
 
 
 def test_a_part_that_is_missing_or_says_more_than_nodes_is_named(tmp_path):

@@ -167,7 +167,7 @@ class _FlashCPU(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, query: Any, key: Any, value: Any, causal: bool, scale: float | None) -> Any:  # type: ignore[override]
+    def forward(ctx: Any, query: Any, key: Any, value: Any, causal: bool, scale: float | None) -> Any:
         query, key, value = query.contiguous(), key.contiguous(), value.contiguous()
         output, lse = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
             query, key, value, 0.0, causal, scale=scale
@@ -177,7 +177,7 @@ class _FlashCPU(torch.autograd.Function):
         return output, lse
 
     @staticmethod
-    def backward(ctx: Any, d_output: Any, d_lse: Any) -> Any:  # type: ignore[override]
+    def backward(ctx: Any, d_output: Any, d_lse: Any) -> Any:
         query, key, value, output, lse = ctx.saved_tensors
         d_output = d_output.contiguous()
         squares = d_output.float().square().sum(-1, keepdim=True).clamp_min(torch.finfo(torch.float32).tiny)

@@ -34,7 +34,8 @@ HEAD = """\
 # Differential neighbours from SCIN: pairs of diseases that dermatologists listed together for at least {least} cases.
 # Written by tools/mine_scin_pairs.py; the place of each mark is the number of cases. {pairs} pairs.
 # SCIN is by Google Research and Stanford Medicine (Ward et al. 2024) under the SCIN Data Use License, without
-# warranties (its section 5): https://github.com/google-research-datasets/scin. Counted from its labels; nothing else is taken.
+# warranties (its section 5): https://github.com/google-research-datasets/scin. Counted from its labels; nothing
+# else is taken.
 
 nodes:
 """

@@ -1,29 +1,31 @@
 """Draw facts of the taxonomy at random, each with the text of its source beside it, for a person to audit.
 
-    python tools/sample_facts.py ../shared/data > audit.txt
+    python tools/sample_facts.py ../shared/data --seed 20261122 > audit.txt
 
 One hundred marked facts (a source and a place; `editorial` ones have nothing to be held against), always the same for
-one state of the taxonomy: at least ten of each kind (synonyms, codes, parents, behaviour, morphology, differential),
-the rest at random from all. A share over all of them is not the share of the whole file, so report it by kind too.
+one seed and one state of the taxonomy: at least ten of each kind (synonyms, codes, parents, behaviour, morphology,
+differential), the rest at random from all. A share over all of them is not the share of the whole file, so report it
+by kind too. `--editorial` draws the parents and behaviours that no source states instead, to be read by themselves.
 """
 
 from __future__ import annotations
 
+import argparse
+import ast
 import csv
 import json
 import random
 import re
-import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from skinrl.taxonomy import Taxonomy
+from skinrl.taxonomy import Taxonomy, load_label_map
 from skinrl.taxonomy.loader import load_with_places
 
-SEED, COUNT, AT_LEAST = 20240918, 100, 10
+COUNT, AT_LEAST = 100, 10
 KINDS = ("synonyms", "codes", "parents", "behaviour", "morphology", "differential")
 AROUND = 160
 
@@ -57,8 +59,19 @@ def facts(taxonomy: Taxonomy, places: dict[str, dict[str, str]]) -> Iterator[Fac
                     yield Fact(kind, id, value, key, place, places[id].get(fact, places[id][""]))
 
 
-def draw(pool: list[Fact]) -> list[Fact]:
-    rng = random.Random(SEED)
+def editorial(taxonomy: Taxonomy, places: dict[str, dict[str, str]]) -> Iterator[Fact]:
+    """The placement and behaviour of nodes that rest on nobody but the maintainers."""
+    for id in taxonomy.ids:
+        node = taxonomy.node(id)
+        for fact, keys in node.sources.items():
+            kind, _, value = fact.partition(".")
+            if kind in ("parents", "behaviour") and not any(taxonomy.sources[key].get("reviewed") for key in keys):
+                value = value or node.behaviour or ""
+                yield Fact(kind, id, value, " ".join(keys), "", places[id].get(fact, places[id][""]))
+
+
+def draw(pool: list[Fact], seed: int) -> list[Fact]:
+    rng = random.Random(seed)
     rng.shuffle(pool)
     by_kind = defaultdict(list)
     for fact in pool:
@@ -127,15 +140,25 @@ class Sources:
         return lines[int(line) - 1] if 0 < int(line) <= len(lines) else ""
 
     def _scin(self, fact: Fact) -> str:
-        """How often SCIN's dermatologists list names with the words of both diseases for one case."""
+        """In how many cases SCIN's dermatologists list labels of both diseases, by the label map; and which labels."""
         other = fact.value.partition(":")[0]
         pairs: Counter[tuple[str, str]] = Counter()
+        cases = 0
+        for labels in self._cases():
+            ours, theirs = ({raw for raw in labels if node in self._nodes(raw)} for node in (fact.node, other))
+            pairs.update((one, two) for one in ours for two in theirs)
+            cases += bool(ours and theirs)
+        return f"{cases} cases: " + "; ".join(f"{a} with {b}: {count}" for (a, b), count in pairs.most_common(5))
+
+    @cache  # noqa: B019 - one object for one run
+    def _cases(self) -> list[set[str]]:
         with (self.data / "scin/scin_labels.csv").open(encoding="utf-8") as file:
-            for row in csv.DictReader(file):
-                labels = set(re.findall(r"'([^']+)':|\"([^\"]+)\":", row["weighted_skin_condition_label"] or ""))
-                names = {one or two for one, two in labels}
-                pairs.update((a, b) for a in names for b in names if _named(fact.node, a) and _named(other, b))
-        return "; ".join(f"{a} with {b}: {count} cases" for (a, b), count in pairs.most_common(5))
+            cells = [row["weighted_skin_condition_label"] for row in csv.DictReader(file)]
+        return [set(ast.literal_eval(cell)) for cell in cells if cell]
+
+    @cache  # noqa: B019 - one object for one run
+    def _nodes(self, raw: str) -> set[str]:
+        return {node for node, _ in load_label_map("scin", self.taxonomy).map(raw)}
 
     def _rows(self, file: str, fact: Fact) -> str:
         lines = (self.data / file).read_text(encoding="utf-8").splitlines()
@@ -158,13 +181,22 @@ def _named(node: str, text: str) -> bool:
 
 
 def main() -> None:
-    taxonomy, places = load_with_places(*sys.argv[2:3])
-    sources = Sources(Path(sys.argv[1]), taxonomy)
-    pool = list(facts(taxonomy, places))
-    print(f"{taxonomy.name} {taxonomy.checksum}: {dict(Counter(fact.kind for fact in pool))} marked facts")
-    for number, fact in enumerate(draw(pool), start=1):
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("data", type=Path, help="folder of the sources")
+    parser.add_argument("--taxonomy", default="dermatology", help="name or file (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=20261122, help="of the draw (default: %(default)s)")
+    parser.add_argument("--editorial", action="store_true", help="parents and behaviours without a source instead")
+    given = parser.parse_args()
+    taxonomy, places = load_with_places(given.taxonomy)
+    pool = list((editorial if given.editorial else facts)(taxonomy, places))
+    print(f"{taxonomy.name} {taxonomy.checksum}, seed {given.seed}: {dict(Counter(fact.kind for fact in pool))} facts")
+    sources = Sources(given.data, taxonomy)
+    for number, fact in enumerate(draw(pool, given.seed), start=1):
         print(f"\n{number}. [{fact.kind}] {fact.node}: {fact.value}   @{fact.source}:{fact.place}   {fact.line}")
-        print(f"    {sources.text(fact)}")
+        if given.editorial:
+            print(f"    {' > '.join(taxonomy.path(fact.node))}; {taxonomy.behaviour(fact.node)}")
+        else:
+            print(f"    {sources.text(fact)}")
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@
 The composite is format, hierarchy, malignancy and differential, each called in turn on a batch, as the trainer calls
 them. Every completion is a report of 1,000 characters, in groups of 8 to a prompt; one in twenty is no valid report.
 The taxonomy is loaded anew for each repeat and no two texts are equal (but for the row that says so), so no cache is
-warm.
+warm; the row "later in a run" scores as many other completions first.
 
 ``stock`` is the straightforward way, in the same run: regular expressions for the report, a dictionary of names, and
 networkx for ancestors and lowest common ancestors, asked anew for every completion. It is timed on fewer completions,
@@ -40,8 +40,9 @@ from skinrl.taxonomy import Taxonomy, load_taxonomy
 
 GROUP = 8  # completions of one prompt
 CHARACTERS = 1000
-KINDS = ("names", "options", "one text per group", "weighted golds", "5 % misspelt")
-COMPARABLE = KINDS[:3]
+LATER = "names, later in a run"  # the same rewards have scored as many other completions before
+KINDS = ("names", LATER, "options", "one text per group", "weighted golds", "5 % misspelt")
+COMPARABLE = KINDS[:4]
 PARTS = ("format", "hierarchy", "malignancy", "differential")
 _SIGNS = ("plaque", "papule", "nodule", "macule", "scale", "crust", "ulcer", "border", "network", "streak", "vessel")
 _KINDS = ("dark", "pale", "irregular", "regular", "waxy", "pearly", "scaly", "smooth", "raised", "sharp", "brown")
@@ -162,7 +163,7 @@ def measure(kind: str, only: str | None, arguments: argparse.Namespace) -> dict[
     clock = time.process_time if arguments.clock == "cpu" else time.perf_counter
     stock: list[float] = []
     ours: list[float] = []
-    for repeat in range(arguments.repeats):
+    for repeat in range(1, arguments.repeats + 1):
         taxonomy = load_taxonomy()  # nothing is remembered from the repeat before
         columns = columns_of(kind, taxonomy, arguments.completions, seed=repeat)
         chosen = [name for name in PARTS if only in (None, name)]
@@ -170,8 +171,10 @@ def measure(kind: str, only: str | None, arguments: argparse.Namespace) -> dict[
             few = {key: values[: max(GROUP, arguments.completions // 40)] for key, values in columns.items()}
             naive = Naive(taxonomy).rewards()
             stock.append(rate({name: naive[name] for name in chosen}, few, arguments.batch, clock))
-        rewards = rewards_of(taxonomy)
-        ours.append(rate({name: rewards[name] for name in chosen}, columns, arguments.batch, clock))
+        rewards = {name: reward for name, reward in rewards_of(taxonomy).items() if name in chosen}
+        if kind == LATER:
+            rate(rewards, columns_of(kind, taxonomy, arguments.completions, seed=-repeat), arguments.batch, clock)
+        ours.append(rate(rewards, columns, arguments.batch, clock))
     texts = {completion[0]["content"] for completion in columns["completions"]}
     return {
         "rewards": only or "all four",
@@ -201,14 +204,14 @@ def main() -> None:
     for kind in COMPARABLE:
         assert_equal(kind, load_taxonomy(), 400)
     rows = []
-    print(f"{'rewards':13} {'diagnoses':20} {'naive/s':>9} {'skinrl/s':>9} {'low':>9} {'high':>9} {'ratio':>7}")
+    print(f"{'rewards':13} {'diagnoses':22} {'naive/s':>9} {'skinrl/s':>9} {'low':>9} {'high':>9} {'ratio':>7}")
     for kind, only in [*((kind, None) for kind in KINDS), *(("names", part) for part in PARTS)]:
         row = measure(kind, only, arguments)
         rows.append(row)
         ours = row["skinrl"]
         naive, ratio = (f"{row[key]['median']:.0f}" if row[key] else "-" for key in ("stock", "ratio"))
         print(
-            f"{row['rewards']:13} {kind:20} {naive:>9} {ours['median']:9.0f} {ours['low']:9.0f} {ours['high']:9.0f} "
+            f"{row['rewards']:13} {kind:22} {naive:>9} {ours['median']:9.0f} {ours['low']:9.0f} {ours['high']:9.0f} "
             f"{ratio:>7}",
             flush=True,
         )

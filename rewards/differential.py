@@ -19,16 +19,12 @@ _LONGEST_NAME = 200  # characters
 def listed_nodes(taxonomy: Taxonomy, row: Row, style: str) -> list[str | None]:
     """Node of each item of a readable report's differential, at most `LONGEST`; `None` for a name that has none."""
     names = [item.name for item in row.report(style).differential[:LONGEST]]
-    found = [_node_of(taxonomy, name) for name in names]
+    resolve = taxonomy.resolve
+    found = [match.node if len(name) <= _LONGEST_NAME and (match := resolve(name)) else None for name in names]
     if row.options:
         offered = _offered(tuple(row.options), tuple(row.option_nodes))
         found = [offered.get(_plain(name), node) for name, node in zip(names, found, strict=True)]
     return found
-
-
-def _node_of(taxonomy: Taxonomy, name: str) -> str | None:
-    match = taxonomy.resolve(name) if len(name) <= _LONGEST_NAME else None
-    return match.node if match else None
 
 
 @lru_cache(maxsize=1024)

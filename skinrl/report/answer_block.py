@@ -109,7 +109,14 @@ def _behaviour(value: str) -> str | None:
     return BEHAVIOUR_VARIANTS[plain]
 
 
+# The form that `render` writes, in plain characters: read in one step, as almost all are.
+_AS_WRITTEN = re.compile(r"\nDiagnosis: ([ -~]+)\nMalignancy: ([a-z -]+)(?:\nConfidence: (\d{1,2}|100))?\n", re.ASCII)
+
+
 def _read_report(body: str) -> Written:
+    match = _AS_WRITTEN.fullmatch(body)
+    if match is not None:
+        return Written(match[1], _behaviour(match[2]), int(match[3]) if match[3] else None)
     fields: dict[str, str] = {}
     for line in map(str.strip, body.splitlines()):
         if not line:

@@ -61,8 +61,8 @@ def parse_report(
     Raises:
         DataError: unknown style (a wrong setting, not a wrong text).
     """
-    tags_of(style)
     if not finished:
+        tags_of(style)
         return _TRUNCATED
     read = _read_whole if thinking else _read_bare
     if len(text) > _LONGEST_KEPT:
@@ -147,7 +147,11 @@ def _read_thinking(thinking: str) -> tuple[str, tuple[DifferentialItem, ...], st
             current, line = name, rest.strip()
         parts[current].append(line)
     findings, listed, reasoning = ("\n".join(parts[name]).strip() for name in PARTS)
-    items = _ITEM.split(" " + " ".join(listed.split())) if listed else []
+    if not listed:
+        return findings, (), reasoning
+    if "  " in listed or not listed.isprintable():  # line breaks, and spaces of other kinds
+        listed = " ".join(listed.split())
+    items = _ITEM.split(" " + listed)
     return findings, tuple([_read_item(item) for item in map(str.strip, items) if item]), reasoning
 
 

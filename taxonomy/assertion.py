@@ -27,8 +27,10 @@ _IS = re.compile(r"\b(it|that|this|there|what|here)['’`´]s\b", re.IGNORECASE)
 _HELD = re.compile(
     r"\b(?:not|cannot|cant|couldnt|wouldnt|shouldnt|dont|never|unable to|hard to|difficult to|without|nor)"
     r"(?: \w+){0,3}? (?:exclud\w+|rul(?:e|ed|ing) (?:it )?out)\b"
+    r"|\b(?:not|cannot|cant|couldnt|unable to|hard to|difficult to) (?:\w+ )?"
+    r"(?:tell|say|determine|confirm|judge|identify|diagnose|clear|certain|sure|known)\b"
     r"|\bno (?:doubt|question|need|treatment|therapy|cure|problem|worry|worries|wonder)\b"
-    r"|\bnot (?:only|just|sure|certain|necessarily|uncommon|rare)\b"
+    r"|\bnot (?:only|just|necessarily|uncommon|rare)\b"
     r"|\bwithout (?:a |any )?doubt\b|\bwhether or not\b"
     r"|^\W*(?:isnt|is (?:it|this|that) not|isnt (?:it|this|that)|could (?:it|this) not)\b(?=.*\?)"  # asks for a yes
 )
@@ -39,7 +41,8 @@ _BEFORE = re.compile(
     r"(?: that)?(?: (?:it|this|that)(?: is)?)?"
     r"|no|not|without|never|neither|nor|isnt|arent|wasnt|doesnt|dont|didnt|cannot|cant|shouldnt|wouldnt"
     r"|exclud(?:e|es|ed|ing)|rul(?:e|es|ed|ing) out|r/o|negative for|absence of|lack(?:s|ing)? of|free of|denies"
-    r"|unlikely|less likely|rather than|instead of|unlike|different from"
+    r"|exclusion of|rul(?:e|ed|ing)(?= [^.]*\bout\b)|other than|except(?: for)?"
+    r"|unlikely|less likely|rather than|instead of|unlike|different from|(?:misdiagnosed|mistaken) (?:for|as)"
     r"|(?:differentiat|distinguish)\w* (?:it |this |them )?(?:from|with)"
     r"|(?:check|test|screen)(?:ed|ing|s)? (?:\w+ )?for"
     r"|family history of|risk of|prevents?|preventing|avoid|avoiding"
@@ -50,12 +53,13 @@ _BEFORE = re.compile(
 _AFTER = re.compile(
     r"\b(?:unlikely|less (?:likely|possible)|not (?:very |so )?(?:likely|possible)|impossible|excluded|ruled out"
     r"|not considered|not supported|not present|negative|absent|(?:is|was|are|were) not(?= *$)"
-    r"|(?:does not|doesnt|do not|dont) (?:fit|match)"
+    r"|(?:does not|doesnt|do not|dont) (?:fit|match)|(?:should|would) not|shouldnt|wouldnt"
+    r"|no relation\w*|not related|nothing to do|(?:needs?|requires?) (?:\w+ )?(?:excluding|exclusion|ruling out)"
     r"|is (?:very |quite |relatively |rather )?(?:low|small)|is not (?:very |so |that )?(?:high|great|big|large))\b"
 )
 # Here the reach of a cue ends.
 _STOP = re.compile(
-    r"\b(?:but|however|though|although|yet|whereas|while|because|as it|it is|its|this is|that is|looks like"
+    r"\b(?:but|then|however|though|although|yet|whereas|while|because|as it|it is|its|this is|that is|looks like"
     r"|looks more like|more like|most likely|more likely|probably|consider|considering|suspect|think"
     r"|rather(?! than)|instead(?! of))\b|\b(?:should|would) be\b(?! (?:\w+ )?(?:excluded|ruled out))"
 )
@@ -70,10 +74,10 @@ _TREATED = re.compile(r"\b(?:control|reliev|reduc|stop|treat|for|anti|with|witho
 _VERBS = frozenset({"burn", "scratch", "itch", "scar", "blister"})
 _BEFORE_VERB = frozenset({"to", "not", "dont", "doesnt", "does", "do", "can", "will", "may"})
 _BEHIND_VERB = frozenset({"it", "them", "off", "your"})
-# Behind a name these make a thing of it: "burn ointment".
+# Behind a name these make a thing of it ("burn ointment"), as "anti" does before one.
 _OTHER_THINGS = frozenset(
     {"ointment", "cream", "gel", "lotion", "shampoo", "drug", "medication", "vaccine", "virus", "clinic", "department"}
-    | {"dressing", "plaster", "product"}
+    | {"dressing", "plaster", "product", "mite", "gene"}
 )
 _OPENED = re.compile(r"\s*[(\[]\s*(?:\w+\s+)?")
 _FIRST_REACH = 6  # words between a cue and the first name that it denies
@@ -138,7 +142,8 @@ def _names(sentence: str, lexicon: Lexicon, spelt: Spelt) -> Iterator[NamedNode]
             spans = [*better, *(span for span in spans if taken.isdisjoint(range(span.start, span.stop)))]
         for span in sorted(spans):
             first, last = places[span.start].start(), places[span.stop - 1].end()
-            thing = not _OTHER_THINGS.isdisjoint(words[span.stop : span.stop + 1])
+            against = words[max(0, span.start - 1) : span.start] == ["anti"]
+            thing = against or not _OTHER_THINGS.isdisjoint(words[span.stop : span.stop + 1])
             if not thing and sentence[last : last + 5] != "-like" and not _is_verb(span, words):
                 yield NamedNode(first, last, span.node)
 

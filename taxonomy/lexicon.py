@@ -80,7 +80,7 @@ class Lexicon:
         joined, bag = "".join(words), tuple(sorted(words))
         self.joined[joined] = node.id if self.joined.get(joined, node.id) == node.id else None
         self.bags[bag] = node.id if self.bags.get(bag, node.id) == node.id else None
-        for variant in (words, *_eponyms(name, words)):
+        for variant in (words, *_variants(name, words)):
             stemmed = stems(variant)
             if len(stemmed) > 1:
                 self.stems[stemmed] = node.id if self.stems.get(stemmed, node.id) == node.id else None
@@ -177,11 +177,17 @@ class Lexicon:
         return tuple(dict.fromkeys(span.node for span in self.spans([normal_token(w.lower()) for w in raw], raw)))
 
 
-def _eponyms(name: str, words: tuple[str, ...]) -> list[tuple[str, ...]]:
-    """The other ways to say an eponym: "Grover disease" is Grover syndrome, but a nail disease no nail syndrome."""
-    if words[-1] not in _CALLED or not any(word[0].isupper() for word in name.split()):
-        return []
-    return [(*words[:-1], called) for called in _CALLED if called != words[-1]]
+def _variants(name: str, words: tuple[str, ...]) -> list[tuple[str, ...]]:
+    """Shorter and other ways to say a name.
+
+    "Hand foot mouth disease" needs no "and". An eponym is a disease or a syndrome, and with two words it needs neither
+    ("Hailey-Hailey"); a nail disease is no nail syndrome.
+    """
+    found = [tuple(word for word in words if word != "and")] if "and" in words else []
+    if words[-1] in _CALLED and any(word[0].isupper() for word in name.split()):
+        found += [(*words[:-1], called) for called in _CALLED if called != words[-1]]
+        found += [words[:-1]] if len(words) > 2 else []
+    return found
 
 
 def _shortest_free_name(name: str) -> int:

@@ -21,7 +21,10 @@ suggestive classic classical typical early late mild moderate severe active loca
 extensive acute subacute chronic recurrent idiopathic familial sporadic solitary single small large left right
 bilateral upper lower patient lesion type variant form subtype skin cutaneous disease diagnosis adult childhood
 pediatric condition resolving nos unspecified autosomal dominant recessive case
-treatment therapy cryotherapy laser surgery removal
+treatment therapy cryotherapy laser surgery removal infestation outbreak flare
+juvenile senile infantile infant neonatal elderly peripheral distal central primary persistent refractory relapsing
+continuous diffuse disseminated scattered unilateral symmetric symmetrical common ordinary seasonal occupational
+hereditary inherited isolated spontaneous inflamed irritated infected healing old exudative black brown red
 1 2 3 4 5 ii iii iv
 """
 # Places on the body, which sometimes make another disease of it: asked after the fillers.

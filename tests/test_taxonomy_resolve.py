@@ -91,6 +91,8 @@ def test_different_words_stay_different(one, other):
         ("Psoriasis vulgaris (disorder)", "plaque_psoriasis", "remark"),
         ("eczema (atopic dermatitis)", "atopic_dermatitis", "remark"),
         ("vitiligo (formerly)", "vitiligo", "remark"),
+        ("hand foot mouth disease", "hand_foot_and_mouth_disease", "order"),
+        ("Hailey Hailey", "hailey_hailey_disease", "order"),
         ("Grover syndrome", "transient_acantholytic_dermatosis", "order"),
         ("congenital pachyonychia", "pachyonychia_congenita", "order"),
         ("psoriasis-like drug eruption", "drug_eruption", "context"),
@@ -100,6 +102,8 @@ def test_different_words_stay_different(one, other):
         ("psoriasis of the scalp", "scalp_psoriasis", "order"),
         ("rosacea of the nose", "rosacea", "context"),
         ("most likely a melanoma", "melanoma", "context"),
+        ("senile scabies", "scabies", "context"),
+        ("infected vitiligo", "vitiligo", "context"),
     ],
 )
 def test_a_name_is_read(text, node, how):
@@ -144,6 +148,8 @@ def test_a_name_is_read(text, node, how):
         "not melonoma",
         "no melonoma",
         "psoriasis eczema melanoma",
+        "acne and rosacea",
+        "rosacea and acne",
         "melanoma-like",
         "melanoma-like rash",
         "not melanoma (formerly)",

@@ -115,6 +115,7 @@ def gap_of_rollout(trainer: Any, rows: list[dict[str, Any]]) -> float:
     """Mean log-prob gap of one rollout, scored but not trained on."""
     from skinrl.grpo.gap import summarise, token_gaps
 
+    trainer.args.skip_old_logps = False  # the loss is not computed here
     output = trainer._generate_and_score_completions(rows)
     gaps = token_gaps(output["old_per_token_logps"], output["sampling_per_token_logps"], output["completion_mask"])
     return summarise(gaps).mean

@@ -28,6 +28,7 @@ SEAMS: dict[Any, dict[str, str]] = {
         "_get_per_token_logps_and_entropies": (
             "self, model, input_ids, attention_mask, logits_to_keep, batch_size=None, compute_entropy=False, "
             "compute_aux_loss=False, pixel_values=None, image_grid_thw=None, num_images=None, "
+        "_generate_and_score_completions": "self, inputs",
             "pixel_attention_mask=None, spatial_shapes=None, num_tiles=None, image_sizes=None, token_type_ids=None, "
             "mm_token_type_ids=None, image_position_ids=None"
         ),

@@ -21,6 +21,7 @@ from skinrl.engine.tokens import ended, vision_token_ids
 from skinrl.errors import InputError
 from skinrl.grpo.ban import install_ban, mark_available
 from skinrl.grpo.config import SkinGRPOConfig
+from skinrl.grpo.correction import LossCorrection
 from skinrl.grpo.dropout import switch_off_dropout
 from skinrl.grpo.failed_batch import save_failed_batch
 from skinrl.grpo.gap import Gap, GapGuard, summarise, token_gaps
@@ -64,6 +65,7 @@ class SkinGRPOTrainer(CheckpointMixin, GRPOTrainer):
         self._latest_logps: torch.Tensor | None = None
         self._sharing: SharedPrefix | None = None
         self._rollouts_at: tuple[str, int, int] = ("", -1, 0)  # phase, step, rollouts begun there
+        self._correction = LossCorrection(self)
 
         with self._rollout_backend(args):
             super().__init__(model, reward_funcs, args, **kwargs)
@@ -179,6 +181,10 @@ class SkinGRPOTrainer(CheckpointMixin, GRPOTrainer):
                 input_ids,
                 attention_mask,
                 logits_to_keep,
+    def _generate_and_score_completions(self, inputs):  # type: ignore[no-untyped-def]
+        with self._correction.rollout():
+            return super()._generate_and_score_completions(inputs)
+
                 batch_size,
                 compute_entropy,
                 compute_aux_loss,
@@ -206,7 +212,8 @@ class SkinGRPOTrainer(CheckpointMixin, GRPOTrainer):
         return self.accelerator.gather(torch.tensor([value], device=self.accelerator.device)).max().item()
 
     def _compute_loss(self, model, inputs):  # type: ignore[no-untyped-def]
-        loss = super()._compute_loss(model, inputs)
+        with self._correction.loss_of(inputs):
+            loss = super()._compute_loss(model, inputs)
         if self._gap_guard is not None:
             self._follow_gap(inputs)
         return loss
@@ -220,6 +227,7 @@ class SkinGRPOTrainer(CheckpointMixin, GRPOTrainer):
         sampled = inputs.get("sampling_per_token_logps")
         trained = inputs.get("old_per_token_logps", self._latest_logps)
         if sampled is not None and trained is not None:
+        self._correction.scored(self._latest_logps)
             mask = inputs["completion_mask"]
             if "tool_mask" in inputs:
                 mask = mask * inputs["tool_mask"]

@@ -19,16 +19,20 @@ from trl.trainer import grpo_trainer
 
 SEAMS: dict[Any, dict[str, str]] = {
     GRPOTrainer: {
+        "_get_dataloader": (
+            "self, dataset, description, batch_size, sampler_fn=None, is_training=False, dataloader_key=None"
+        ),
+        "_tokenize_prompts": "self, prompts",
         "_generate": "self, prompts",
         "_generate_single_turn": (
             "self, prompt_ids, images, multimodal_fields, num_generations, has_tool_images=False"
         ),
         "_prepare_inputs": "self, generation_batch",
+        "_generate_and_score_completions": "self, inputs",
         "_calculate_rewards": "self, inputs, prompts, completions, completion_ids_list",
         "_get_per_token_logps_and_entropies": (
             "self, model, input_ids, attention_mask, logits_to_keep, batch_size=None, compute_entropy=False, "
             "compute_aux_loss=False, pixel_values=None, image_grid_thw=None, num_images=None, "
-        "_generate_and_score_completions": "self, inputs",
             "pixel_attention_mask=None, spatial_shapes=None, num_tiles=None, image_sizes=None, token_type_ids=None, "
             "mm_token_type_ids=None, image_position_ids=None"
         ),

@@ -8,6 +8,7 @@ from typing import Any
 from trl import GRPOConfig
 
 from skinrl.errors import InputError
+from skinrl.grpo.prefix_attention import FORMS
 
 # With these, SkinGRPOTrainer computes what GRPOTrainer computes, number by number.
 STOCK_SETTINGS: dict[str, Any] = {
@@ -20,9 +21,9 @@ STOCK_SETTINGS: dict[str, Any] = {
     "pass_finished": False,
     "keep_failed_batch": False,
     "shared_prefix": False,
-}
     "skip_old_logps": False,
     "once_per_group": False,
+}
 
 WEIGHT_PUSHES = ("auto", "nccl", "file")
 
@@ -52,17 +53,17 @@ class SkinGRPOConfig(GRPOConfig):
             computed, wherever the model can (Qwen2-VL, Qwen2.5-VL, Qwen3-VL): the numbers of plain rows, several times
             faster. Groups then stay together, so ``per_device_train_batch_size`` must be a multiple of
             ``num_generations``.
-        vllm_weight_push: how weights reach a vLLM *server*: "nccl" (TRL's, CUDA alone), "file" (safetensors on a
         once_per_group: read, decode and preprocess what the rows of a group share once, and send it to vLLM once, for
             ``num_generations`` completions. The numbers are those of separate rows.
         skip_old_logps: leave out the pass that scores vLLM's completions for the importance correction alone, where
             the loss scores them again before any optimiser step (``gradient_accumulation_steps`` a multiple of
             ``steps_per_generation * num_iterations``): the correction and its metrics are formed there, with the same
             values. Not used with dropout (``disable_dropout`` off).
-        shared_prefix_max_tokens: most tokens of a packed row; None runs the groups of a micro-batch in one. A group above
-            it is cut, and its pieces carry the prompt again.
+        shared_prefix_max_tokens: most tokens of a packed row; None runs the groups of a micro-batch in one. A group
+            above it is cut, and its pieces carry the prompt again.
         shared_prefix_attention: "two_part" (prompts to themselves, completions to prompt and self, by SDPA, on every
             device) or "flex" (FlexAttention with a block mask: CUDA alone).
+        vllm_weight_push: how weights reach a vLLM *server*: "nccl" (TRL's, CUDA alone), "file" (safetensors on a
             disk or memory file system that both see), "auto" ("nccl" on CUDA, else "file").
         vllm_weight_push_dir: folder for "file"; None takes /dev/shm for a server on this machine, else output_dir.
         min_pixels, max_pixels: image size limits in pixels for trainer and engine; None keeps the processor's.
@@ -80,11 +81,11 @@ class SkinGRPOConfig(GRPOConfig):
     pass_finished: bool = field(default=True, metadata={"help": "Give rewards `finished`: ended by itself."})
     keep_failed_batch: bool = field(default=True, metadata={"help": "Write the batch of a failed step to disk."})
     shared_prefix: bool = field(default=True, metadata={"help": "Run prompts and images once for their group."})
-    vllm_weight_push: str = field(default="auto", metadata={"help": "Server weight push: auto, nccl or file."})
     once_per_group: bool = field(default=True, metadata={"help": "Preprocess and roll out a group's prompt once."})
     skip_old_logps: bool = field(default=True, metadata={"help": "Correct for vLLM by the loss's own log-probs."})
     shared_prefix_max_tokens: int | None = field(default=None, metadata={"help": "Most tokens of a packed row."})
     shared_prefix_attention: str = field(default="two_part", metadata={"help": "Packed attention: two_part or flex."})
+    vllm_weight_push: str = field(default="auto", metadata={"help": "Server weight push: auto, nccl or file."})
     vllm_weight_push_dir: str | None = field(default=None, metadata={"help": "Folder for the push by file."})
     log_multimodal: bool = field(default=False, metadata={"help": "Send images to trackers; off: patients."})
     min_pixels: int | None = field(default=None, metadata={"help": "Least pixels of an image."})
@@ -96,6 +97,7 @@ class SkinGRPOConfig(GRPOConfig):
             raise InputError(
                 f"vllm_weight_push is {self.vllm_weight_push!r}: expected one of {', '.join(WEIGHT_PUSHES)}."
             )
+        _check_sharing(self)
         if self.rollout_gap_patience < 1:
             raise InputError(f"rollout_gap_patience is {self.rollout_gap_patience}: expected at least 1.")
         if self.rollout_gap and self.use_transformers_continuous_batching:
@@ -103,3 +105,16 @@ class SkinGRPOConfig(GRPOConfig):
                 "use_transformers_continuous_batching reports no log-probs of the sampled tokens, so the rollout gap "
                 "cannot be measured: switch it off, use vLLM, or set rollout_gap to false."
             )
+
+
+def _check_sharing(args: SkinGRPOConfig) -> None:
+    budget, form = args.shared_prefix_max_tokens, args.shared_prefix_attention
+    if budget is not None and budget < 1:
+        raise InputError(f"shared_prefix_max_tokens is {budget}: expected at least 1, or none for no limit.")
+    if form not in FORMS:
+        raise InputError(f"shared_prefix_attention is {form!r}: expected one of {', '.join(FORMS)}.")
+    if form == "flex" and args.device.type != "cuda":
+        raise InputError(
+            f"shared_prefix_attention is 'flex' and the device {args.device.type!r}: FlexAttention trains on CUDA "
+            "alone; expected 'two_part' here."
+        )

@@ -19,6 +19,8 @@ def shuffle_groups(batch: Mapping[str, Any], generations: int) -> dict[str, Any]
     takes them. The order comes from torch's global generator, as TRL's does.
     """
     rows = next(len(value) for value in batch.values() if _has_rows(value))
+    if rows % generations:
+        raise ValueError(f"{rows} rows are not whole groups of {generations}")
     order = torch.randperm(rows // generations)[:, None] * generations + torch.arange(generations)
     permutation = order.flatten()
     return {key: _permuted(value, permutation) for key, value in batch.items()}

@@ -2,7 +2,8 @@
 
 A packed row is ``prompt, completion 1, ..., completion G`` of one group, then of the next. Only attention couples
 tokens, so everything else in the model runs on that row as on any other. Attention is computed in two parts: the
-prompt to itself (causal), and the completions to the prompt and to themselves.
+prompt to itself (causal), and the completions to the prompt and to themselves. On CUDA, FlexAttention with a block
+mask can take its place.
 
 The function is registered with transformers beside the model's own attention, which it calls for ordinary rows
 (generation, evaluation): no model file is patched, and what is recomputed under gradient checkpointing, after the
@@ -13,13 +14,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache, cached_property
 from typing import Any
 
 import torch
 from torch.nn.attention.bias import causal_lower_right
 from torch.nn.functional import scaled_dot_product_attention
 
-PREFIX = "shared_prefix_"  # of the registered name; the rest is the name of the model's own attention
+PREFIX = "shared_prefix_"  # of the registered name; then the form, then the name of the model's own attention
+FORMS = ("two_part", "flex")
 
 
 @dataclass(frozen=True)
@@ -47,25 +50,50 @@ class Layout:
     groups: tuple[Group, ...]
     scored: torch.Tensor
 
+    @cached_property
+    def block_mask(self) -> Any:
+        """Who attends to whom, as FlexAttention takes it: built once, for all layers of a pass and its backward."""
+        from torch.nn.attention.flex_attention import create_block_mask
 
-def register(own: str) -> str:
+        tokens = sum(group.tokens for group in self.groups)
+        group, part = (labels.to(self.scored.device) for labels in parts_of_row(self.groups))
+
+        def allowed(batch: Any, head: Any, query: Any, key: Any) -> Any:
+            seen = (part[key] == 0) | (part[key] == part[query])  # the prompt is part 0 of its group
+            return (group[query] == group[key]) & seen & (key <= query)
+
+        return create_block_mask(allowed, None, None, tokens, tokens, device=str(self.scored.device))
+
+
+def parts_of_row(groups: tuple[Group, ...]) -> tuple[torch.Tensor, torch.Tensor]:
+    """(T,) number of the group, and (T,) part within it: 0 for the prompt, 1 to G for the completions."""
+    numbers, parts = [], []
+    for number, group in enumerate(groups):
+        numbers.append(torch.full((group.tokens,), number))
+        completions = torch.arange(1, group.completions + 1).repeat_interleave(group.length)
+        parts += [torch.zeros(group.prompt, dtype=torch.long), completions]
+    return torch.cat(numbers), torch.cat(parts)
+
+
+def register(own: str, form: str) -> str:
     """Register the attention beside the implementation called ``own``; returns the name to set on the model.
 
-    Raises:
-        KeyError: ``own`` is not in transformers' registry (``"eager"`` stands in each model's file).
+    Args:
+        own: a name in transformers' registry (``"eager"`` is not: it stands in each model's file).
+        form: one of ``FORMS``.
     """
     from transformers import AttentionInterface
     from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, AttentionMaskInterface
     from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-    name = PREFIX + own
-    AttentionInterface.register(name, attention_beside(ALL_ATTENTION_FUNCTIONS[own]))
+    name = f"{PREFIX}{form}_{own}"
+    AttentionInterface.register(name, attention_beside(ALL_ATTENTION_FUNCTIONS[own], form))
     AttentionMaskInterface.register(name, ALL_MASK_ATTENTION_FUNCTIONS[own])
     return name
 
 
-def attention_beside(own: Callable[..., Any]) -> Callable[..., Any]:
-    """An attention function of transformers' signature: ``own``, or the two parts where the call has a layout."""
+def attention_beside(own: Callable[..., Any], form: str) -> Callable[..., Any]:
+    """An attention function of transformers' signature: ``own``, or a packed form where the call has a layout."""
 
     def attend(
         module: Any,
@@ -83,7 +111,11 @@ def attention_beside(own: Callable[..., Any]) -> Callable[..., Any]:
             return own(module, query, key, value, attention_mask, scaling=scaling, dropout=dropout, **rest)
         if dropout:
             raise ValueError(f"attention dropout is {dropout}: completions of a group would not share one prompt")
-        return packed_attention(query, key, value, shared_prefix.groups, scaling).transpose(1, 2).contiguous(), None
+        if form == "flex":
+            output = flex_packed_attention(query, key, value, shared_prefix, scaling)
+        else:
+            output = packed_attention(query, key, value, shared_prefix.groups, scaling)
+        return output.transpose(1, 2).contiguous(), None
 
     return attend
 
@@ -113,6 +145,22 @@ def packed_attention(
             complete(query[:, :, middle:end], k, v, key[:, :, middle:end], value[:, :, middle:end], group, scale)
         )
     return torch.cat(parts, 2)
+
+
+def flex_packed_attention(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, layout: Layout, scale: float | None
+) -> torch.Tensor:
+    """The same by FlexAttention, which skips the blocks that nobody sees. Trains on CUDA alone (torch 2.13)."""
+    grouped = query.shape[1] != key.shape[1]
+    attention = _flex(query.device.type)
+    return attention(query, key, value, block_mask=layout.block_mask, scale=scale, enable_gqa=grouped)
+
+
+@cache
+def _flex(device: str) -> Callable[..., Any]:
+    from torch.nn.attention.flex_attention import flex_attention
+
+    return torch.compile(flex_attention) if device == "cuda" else flex_attention
 
 
 def _spans(groups: tuple[Group, ...]) -> Iterator[tuple[Group, int, int]]:

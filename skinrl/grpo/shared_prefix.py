@@ -110,8 +110,19 @@ def _same_prompt(rows: Rows, a: int, b: int) -> bool:
 
 def saved_share(rows: Rows, groups: Sequence[range]) -> float:
     """Share of the rows' tokens that packing leaves out, padding included."""
-    packed = sum(len(rows.prompt(group.start)) + len(group) * _longest(rows, group) for group in groups)
+    packed = sum(tokens_of(rows, group) for group in groups)
     return 1.0 - packed / rows.input_ids.numel()
+
+
+def images_in_completions(rows: Rows) -> bool:
+    """Whether a completion holds image tokens (a tool that answers with an image): those rows cannot be packed."""
+    types = rows.mm_token_type_ids
+    return types is not None and bool(types[:, rows.prompt_width :].any())
+
+
+def tokens_of(rows: Rows, group: range) -> int:
+    """Tokens of a group in a packed row."""
+    return len(rows.prompt(group.start)) + len(group) * _longest(rows, group)
 
 
 def _longest(rows: Rows, group: range) -> int:
@@ -212,11 +223,14 @@ def _positions(rows: Rows, group: range, length: int, model: Any) -> torch.Tenso
 # --- the model ------------------------------------------------------------------------------------------------------
 
 
-def install_shared_prefix(model: Any) -> None:
+def install_shared_prefix(model: Any, form: str = "two_part") -> None:
     """Teach a model (wrapped by PEFT or not) to run packed rows, in place; rows run as before.
 
+    Args:
+        form: of the attention, one of ``prefix_attention.FORMS``.
+
     Raises:
-        CannotShare: the model's family or its attention is not supported.
+        CannotShare: the model's family, its attention, its adapter or a dropout is not supported.
     """
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
     config = base.config
@@ -226,15 +240,37 @@ def install_shared_prefix(model: Any) -> None:
     own = text._attn_implementation
     if own.startswith(PREFIX):
         return
-    if own == "eager":
+    _refuse_attention(own, text)
+    _refuse_adapter(model)
+    for module in base.base_model.language_model.modules():
+        rate = getattr(module, "attention_dropout", 0.0)
+        if rate:
+            raise CannotShare(f"it has attention dropout of {rate}; disable_dropout=true switches it off")
+    vision = config.vision_config._attn_implementation
+    base.set_attn_implementation({"text_config": register(own, form), "vision_config": vision})
+    base.base_model.register_forward_hook(_keep_scored, with_kwargs=True)
+
+
+def _refuse_attention(own: str, text: Any) -> None:
+    from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
+    from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+    known = own in ALL_ATTENTION_FUNCTIONS.valid_keys() and own in ALL_MASK_ATTENTION_FUNCTIONS.valid_keys()
+    if not known or "/" in own:  # a name with a slash is a kernel to load from a hub
         raise CannotShare(
-            "its attention is 'eager', which transformers does not register; use attn_implementation: sdpa"
+            f"its attention is {own!r}, which transformers does not register; use attn_implementation: sdpa"
         )
     if "sliding_attention" in (getattr(text, "layer_types", None) or ()):
         raise CannotShare("it has layers with sliding-window attention")
-    vision = config.vision_config._attn_implementation
-    base.set_attn_implementation({"text_config": register(own), "vision_config": vision})
-    base.base_model.register_forward_hook(_keep_scored, with_kwargs=True)
+
+
+def _refuse_adapter(model: Any) -> None:
+    """Adapters that add tokens of their own, or count them from a row's end, need rows."""
+    for name, adapter in getattr(model, "peft_config", {}).items():
+        if adapter.is_prompt_learning:
+            raise CannotShare(f"the adapter {name!r} is {adapter.peft_type.value}, which adds tokens to every row")
+        if getattr(adapter, "alora_invocation_tokens", None):
+            raise CannotShare(f"the adapter {name!r} is an activated LoRA, which looks for its tokens in every row")
 
 
 def _keep_scored(module: Any, args: Any, kwargs: dict[str, Any], output: Any) -> Any:

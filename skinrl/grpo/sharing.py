@@ -8,11 +8,13 @@ from typing import Any
 
 import torch
 
+from skinrl.grpo.budget import in_more_parts, parts_within
 from skinrl.grpo.shared_prefix import (
     CannotShare,
     Rows,
     backbone,
     groups_of,
+    images_in_completions,
     install_shared_prefix,
     pack,
     saved_share,
@@ -21,9 +23,15 @@ from skinrl.grpo.shared_prefix import (
 logger = logging.getLogger(__name__)
 
 Scores = tuple[torch.Tensor, torch.Tensor | None]
-# Mean difference of the log-probs of one group, packed and in rows, above which packing is switched off. In float32
-# the two differ by 1e-6; in bf16 by what two batch sizes differ by.
-TOLERANCE = {"float32": 1e-4, "bfloat16": 3e-2, "float16": 1e-2}
+# Differences of the log-probs of one group, packed and in rows, above which packing is switched off: the mean, and the
+# worst token. In float32 the two ways differ by 1e-6; in half precision by what two batch sizes differ by, and then a
+# rare token may differ by anything.
+TOLERANCE = {
+    "float64": (1e-4, 1e-3),
+    "float32": (1e-4, 1e-3),
+    "bfloat16": (3e-2, float("inf")),
+    "float16": (1e-2, float("inf")),
+}
 # Below this share of tokens left out, packing costs more than it saves (docs/performance.md).
 SMALLEST_SAVING = 0.1
 
@@ -33,19 +41,30 @@ class SharedPrefix:
 
     Args:
         models: the policy, and the reference model if there is one; each is taught packed rows, in place.
-        dtype: "float32", "bfloat16" or "float16": decides how far packed and plain rows may differ.
+        dtype: "float64", "float32", "bfloat16" or "float16": decides how far packed and plain rows may differ.
         agree: reduces a number over all processes to its maximum, so that all decide alike.
+        max_tokens: of a packed row; None runs a whole window in one.
+        form: of the attention, one of ``skinrl.grpo.prefix_attention.FORMS``.
     """
 
-    def __init__(self, models: Sequence[Any], dtype: str, agree: Callable[[float], float]) -> None:
+    def __init__(
+        self,
+        models: Sequence[Any],
+        dtype: str,
+        agree: Callable[[float], float],
+        *,
+        max_tokens: int | None = None,
+        form: str = "two_part",
+    ) -> None:
         self.off = ""  # why it is off, in words
         self.saved = 0.0  # share of tokens left out of the latest batch
         self._checked = False
         self._tolerance = TOLERANCE[dtype]
         self._agree = agree
+        self._max_tokens = max_tokens
         try:
             for model in models:
-                install_shared_prefix(model)
+                install_shared_prefix(model, form)
         except CannotShare as reason:
             self._switch_off(str(reason))
 
@@ -59,12 +78,12 @@ class SharedPrefix:
         Args:
             model: as the trainer calls it, wrapped or not.
             window: rows to a forward pass, the same on every process (ZeRO-3 counts them).
-            by_rows: the trainer's own way for some rows: the first group is scored both ways, and a window in which
-                little would be saved takes it.
+            by_rows: the trainer's own way for some rows, at most ``window``, in one forward pass: one group is scored
+                both ways at first, and a window in which little would be saved takes it.
         """
         if not self._checked:
             self._checked = True
-            self._check(model, rows, by_rows)
+            self._check(model, rows.window(0, min(window, len(rows))), by_rows)
         if self.off:
             self.saved = 0.0
             return by_rows(rows)
@@ -72,32 +91,45 @@ class SharedPrefix:
         saved = 0.0
         for start in range(0, len(rows), window):
             part = rows.window(start, min(start + window, len(rows)))
-            groups = groups_of(part)
-            share = saved_share(part, groups)
-            if share < SMALLEST_SAVING:
-                parts.append(by_rows(part))
-            else:
-                parts.append(packed_scores(model, part, groups))
-                saved += share * len(part) / len(rows)
+            scores, share = self._score_window(model, part, by_rows)
+            parts += scores
+            saved += share * len(part) / len(rows)
         self.saved = saved
         entropies = [entropy for _, entropy in parts if entropy is not None]
         return torch.cat([logps for logps, _ in parts]), torch.cat(entropies) if entropies else None
 
+    def _score_window(self, model: Any, rows: Rows, by_rows: Callable[[Rows], Scores]) -> tuple[list[Scores], float]:
+        """Scores of a window in order, and the share of its tokens that was left out."""
+        groups = groups_of(rows)
+        share = 0.0 if images_in_completions(rows) else saved_share(rows, groups)
+        budget = self._max_tokens
+        parts = [groups] if budget is None else parts_within(rows, groups, budget)
+        if budget is not None:  # processes wait for each other in every pass
+            parts = in_more_parts(parts, int(self._agree(float(len(parts)))))
+        if share < SMALLEST_SAVING:
+            return [by_rows(rows.window(part[0].start, part[-1].stop)) for part in parts], 0.0
+        return [packed_scores(model, rows, part) for part in parts], share
+
     @torch.no_grad()
     def _check(self, model: Any, rows: Rows, by_rows: Callable[[Rows], Scores]) -> None:
-        """Score the first group both ways; every process runs the same passes, whatever its rows are."""
+        """Score one group both ways, of all the largest and with an image if there is one.
+
+        Every process runs the same passes, whatever its rows are.
+        """
         if self.off:
             return
-        first = groups_of(rows)[0]
-        group = rows.window(first.start, first.stop)
+        chosen = max(groups_of(rows), key=lambda group: (rows.images(group.start) is not None, len(group)))
+        group = rows.window(chosen.start, chosen.stop)
         mask = group.attention_mask[:, group.prompt_width :]
-        plain, packed = by_rows(group)[0], packed_scores(model, group, [range(len(group))])[0]
-        difference = ((plain - packed).abs() * mask).sum() / mask.sum().clamp(min=1)
-        worst = self._agree(float("inf") if torch.isnan(difference) else difference.item())
-        if worst > self._tolerance:
+        plain = by_rows(group)[0]
+        packed = plain if images_in_completions(group) else packed_scores(model, group, [range(len(group))])[0]
+        differences = ((plain - packed).abs() * mask).nan_to_num(nan=float("inf"))
+        found = (differences.sum() / mask.sum().clamp(min=1), differences.max())
+        mean, worst = (self._agree(value.item()) for value in found)
+        if mean > self._tolerance[0] or worst > self._tolerance[1]:
             self._switch_off(
-                f"one group packed and in rows gave log-probs that differ by {worst:.1e} on average "
-                f"(limit {self._tolerance:.0e})"
+                f"one group packed and in rows gave log-probs that differ by {mean:.1e} on average and {worst:.1e} at "
+                f"most (limits {self._tolerance[0]:.0e} and {self._tolerance[1]:.0e})"
             )
 
 

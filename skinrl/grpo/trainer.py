@@ -26,6 +26,7 @@ from skinrl.grpo.dropout import switch_off_dropout
 from skinrl.grpo.failed_batch import save_failed_batch
 from skinrl.grpo.gap import Gap, GapGuard, summarise, token_gaps
 from skinrl.grpo.groups import groups_shuffled_whole, refuse_split_groups
+from skinrl.grpo.once import distinct_rows, images_once, tokenized_once
 from skinrl.grpo.reward_failure import RewardError, failures_named, row_as_json
 from skinrl.grpo.shared_prefix import Rows
 from skinrl.grpo.sharing import SharedPrefix
@@ -64,8 +65,8 @@ class SkinGRPOTrainer(CheckpointMixin, GRPOTrainer):
         self._gaps: list[torch.Tensor] = []
         self._latest_logps: torch.Tensor | None = None
         self._sharing: SharedPrefix | None = None
-        self._rollouts_at: tuple[str, int, int] = ("", -1, 0)  # phase, step, rollouts begun there
         self._correction = LossCorrection(self)
+        self._rollouts_at: tuple[str, int, int] = ("", -1, 0)  # phase, step, rollouts begun there
 
         with self._rollout_backend(args):
             super().__init__(model, reward_funcs, args, **kwargs)
@@ -102,7 +103,13 @@ class SkinGRPOTrainer(CheckpointMixin, GRPOTrainer):
         if self.use_vllm and args.exact_rollouts:
             self.vllm_generation.follow_policy(banned=self.banned_token_ids, stop=self.eos_token_ids)
         if args.shared_prefix:
-            sharing = SharedPrefix(models, policy_dtype(args, self.model), self._largest_of_all)
+            sharing = SharedPrefix(
+                models,
+                policy_dtype(args, self.model),
+                self._largest_of_all,
+                max_tokens=args.shared_prefix_max_tokens,
+                form=args.shared_prefix_attention,
+            )
             if not sharing.off:
                 refuse_split_groups(
                     args.per_device_train_batch_size, self.num_generations, args.gradient_accumulation_steps
@@ -117,6 +124,18 @@ class SkinGRPOTrainer(CheckpointMixin, GRPOTrainer):
             )
 
     # Rollouts
+
+    def _get_dataloader(self, dataset, *args, **kwargs):  # type: ignore[no-untyped-def]
+        if self.args.once_per_group and not self.args.remove_unused_columns:  # columns are removed by a dataset's type
+            dataset = distinct_rows(dataset)
+        return super()._get_dataloader(dataset, *args, **kwargs)
+
+    def _tokenize_prompts(self, prompts):  # type: ignore[no-untyped-def]
+        tokenize = super()._tokenize_prompts
+        # `generate` needs the tensors of all rows, tools may change a row's prompt
+        if not (self.args.once_per_group and self.use_vllm) or self.tools or self.environment_factories is not None:
+            return tokenize(prompts)
+        return tokenized_once(tokenize, prompts)
 
     def _generate_single_turn(self, prompt_ids, images, multimodal_fields, num_generations, has_tool_images=False):  # type: ignore[no-untyped-def]
         rest = (prompt_ids, images, multimodal_fields, num_generations, has_tool_images)
@@ -162,10 +181,16 @@ class SkinGRPOTrainer(CheckpointMixin, GRPOTrainer):
 
     # Log-probs, loss and the gap between the two policies
 
+    def _generate_and_score_completions(self, inputs):  # type: ignore[no-untyped-def]
+        with self._correction.rollout():
+            return super()._generate_and_score_completions(inputs)
+
     def _prepare_inputs(self, generation_batch):  # type: ignore[no-untyped-def]
-        if self._sharing is None or self._sharing.off:
-            return super()._prepare_inputs(generation_batch)
-        with groups_shuffled_whole(self.num_generations):
+        whole = self._sharing is not None and not self._sharing.off
+        with (
+            groups_shuffled_whole(self.num_generations) if whole else nullcontext(),
+            images_once(self.processing_class) if self.args.once_per_group else nullcontext(),
+        ):
             return super()._prepare_inputs(generation_batch)
 
     def _get_per_token_logps_and_entropies(  # type: ignore[no-untyped-def]
@@ -181,10 +206,6 @@ class SkinGRPOTrainer(CheckpointMixin, GRPOTrainer):
                 input_ids,
                 attention_mask,
                 logits_to_keep,
-    def _generate_and_score_completions(self, inputs):  # type: ignore[no-untyped-def]
-        with self._correction.rollout():
-            return super()._generate_and_score_completions(inputs)
-
                 batch_size,
                 compute_entropy,
                 compute_aux_loss,
@@ -205,6 +226,7 @@ class SkinGRPOTrainer(CheckpointMixin, GRPOTrainer):
             )
             result = (logps, entropies if compute_entropy else None, None)
         self._latest_logps = result[0].detach()
+        self._correction.scored(self._latest_logps)
         return result
 
     def _largest_of_all(self, value: float) -> float:
@@ -227,7 +249,6 @@ class SkinGRPOTrainer(CheckpointMixin, GRPOTrainer):
         sampled = inputs.get("sampling_per_token_logps")
         trained = inputs.get("old_per_token_logps", self._latest_logps)
         if sampled is not None and trained is not None:
-        self._correction.scored(self._latest_logps)
             mask = inputs["completion_mask"]
             if "tool_mask" in inputs:
                 mask = mask * inputs["tool_mask"]

@@ -121,9 +121,16 @@ def test_the_examples_load_and_their_rewards_resolve(tmp_path: Path) -> None:
     experiment = open_experiment(tmp_path / "my_recipe.yaml", None, runs=tmp_path / "runs")
     assert "clinic_rash" in experiment.taxonomy
     rewards, weights = reward_functions(experiment)
-    assert [reward.__name__ for reward in rewards][1] == "short_enough"
+    assert [reward.__name__ for reward in rewards][1] == "class_reward"
     assert weights == [1.0, 0.1]
-    assert rewards[1](completions=["a", "b"], finished=[True, False]) == [1.0, 0.0]
+    answers = [DiagnosticReport(name, "non-neoplastic").render() for name in ("psoriasis", "impetigo")]
+    columns = {
+        "gold_nodes": [["eczema"]] * 2,
+        "gold_weights": [[1.0]] * 2,
+        "options": [[]] * 2,
+        "option_nodes": [[]] * 2,
+    }
+    assert rewards[1](completions=answers, **columns) == [1.0, 0.0]  # both inflammatory; an infection
 
 
 def test_links_lead_somewhere() -> None:

@@ -16,6 +16,7 @@ from recipe_models import RECIPES, REPOSITORY
 from skinrl import recipe as recipes
 from skinrl.cli.build import reward_functions
 from skinrl.cli.common import open_experiment
+from skinrl.report import DiagnosticReport
 
 PAGE = (REPOSITORY / "docs" / "recipes.md").read_text()
 

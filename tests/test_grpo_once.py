@@ -181,7 +181,12 @@ def rows_from_files(folder: Path) -> Dataset:
     )
     rows = {
         "prompt": [[{"role": "user", "content": f"Diagnose lesion {n}."}] for n in range(4)],
-        "images": [[str(folder / "0.png")], [], [str(folder / "0.png"), str(folder / "1.png")], [str(folder / "1.png")]],
+        "images": [
+            [str(folder / "0.png")],
+            [],
+            [str(folder / "0.png"), str(folder / "1.png")],
+            [str(folder / "1.png")],
+        ],
     }
     return Dataset.from_dict(rows, features=features)
 
@@ -195,9 +200,7 @@ def trained(model: Path, rows: Dataset, folder: Path, **settings: Any) -> list[d
         report_to=[], use_cpu=True, bf16=False, gradient_checkpointing=False, disable_tqdm=True, seed=3,
         generation_kwargs={"suppress_tokens": [3, 4, 5, 6, 7]}, **settings,
     )  # fmt: skip
-    trainer = SkinGRPOTrainer(
-        model=str(model), reward_funcs=distinct_tokens_reward, args=args, train_dataset=rows
-    )
+    trainer = SkinGRPOTrainer(model=str(model), reward_funcs=distinct_tokens_reward, args=args, train_dataset=rows)
     trainer.train()
     return [entry for entry in trainer.state.log_history if "loss" in entry]
 

@@ -83,6 +83,20 @@ def check_lengths(prompt_lengths: Sequence[int], max_tokens: int, limit: int | N
         )
 
 
+def check_image_counts(images: Sequence[Sequence[Any] | None], limit: int | None) -> None:
+    """Check that no prompt shows more images than an engine was opened for.
+
+    Raises:
+        InputError: a prompt shows more than ``limit``.
+    """
+    most = max((len(shown or ()) for shown in images), default=0)
+    if limit is not None and most > limit:
+        raise InputError(
+            f"A prompt shows {most} images, but the engine takes {limit} (grpo.vllm_images_per_prompt). Raise it, or "
+            "leave it unset for no limit."
+        )
+
+
 def set_image_size(image_processor: Any, min_pixels: int | None, max_pixels: int | None) -> None:
     """Give an image processor of the Qwen-VL kind its pixel limits, in place.
 

@@ -9,6 +9,7 @@ from trl import GRPOConfig
 
 from skinrl.errors import InputError
 from skinrl.grpo.prefix_attention import FORMS
+from skinrl.grpo.sampling_settings import BIASED, check_engine_settings, refuse_biased_sampling
 
 # With these, SkinGRPOTrainer computes what GRPOTrainer computes, number by number.
 STOCK_SETTINGS: dict[str, Any] = {
@@ -23,6 +24,9 @@ STOCK_SETTINGS: dict[str, Any] = {
     "shared_prefix": False,
     "skip_old_logps": False,
     "once_per_group": False,
+    "skip_flat_groups": False,
+    "refuse_bad_batches": False,
+    "biased_sampling": list(BIASED),
 }
 
 WEIGHT_PUSHES = ("auto", "nccl", "file")
@@ -63,6 +67,29 @@ class SkinGRPOConfig(GRPOConfig):
             above it is cut, and its pieces carry the prompt again.
         shared_prefix_attention: "two_part" (prompts to themselves, completions to prompt and self, by SDPA, on every
             device) or "flex" (FlexAttention with a block mask: CUDA alone).
+        vllm_max_num_batched_tokens: tokens that a colocated vLLM puts into one pass. 4096 is what TRL fixes it at.
+        vllm_images_per_prompt: most images of a prompt in a colocated vLLM, which keeps memory for them; None: any.
+        vllm_mm_processor_kwargs: further arguments of the colocated vLLM's image processor, beside the pixel limits.
+        vllm_mm_processor_cache_gb: GiB of preprocessed images that a colocated vLLM keeps; None takes vLLM's default
+            (4). Emptied at every weight push; with ``once_per_group`` 0 costs nothing while no image comes twice.
+        vllm_request_timeout: seconds that one request to a vLLM server may take before the run stops; None waits
+            for ever.
+        biased_sampling: names of sampling settings to allow although they make vLLM sample from another
+            distribution than the trainer scores, such as ``["top_p"]``; without their name they are refused.
+        skip_flat_groups: leave groups whose rewards have no spread out of the training pass: the loss and the gradients
+            are those of keeping them with an advantage of 0. Not used where they count for something else (``beta``,
+            entropy bonus, ``top_entropy_quantile``, a router's loss).
+        flat_group_limit: standard deviation of a group's rewards below which it has no spread.
+        resample_flat_groups: so many times a rollout, roll out other prompts in place of groups without spread;
+            0: never.
+        refuse_bad_batches: stop where the loss is no finite number or no reward scores anything, before the weights
+            change.
+        fair_column: column of the training data whose values are the groups of the settings below.
+        fair_weights: weigh prompts by group DRO on the running reward of their group: the worst group counts most.
+        fair_sampling: show every group equally often.
+        fair_step: step of the weights; the larger, the sooner a group that lags gets its weight.
+        fair_memory: share of a group's running reward that remains at each rollout.
+        fair_mix: how strongly the weights are drawn back to 1 at each rollout.
         vllm_weight_push: how weights reach a vLLM *server*: "nccl" (TRL's, CUDA alone), "file" (safetensors on a
             disk or memory file system that both see), "auto" ("nccl" on CUDA, else "file").
         vllm_weight_push_dir: folder for "file"; None takes /dev/shm for a server on this machine, else output_dir.
@@ -85,6 +112,30 @@ class SkinGRPOConfig(GRPOConfig):
     skip_old_logps: bool = field(default=True, metadata={"help": "Correct for vLLM by the loss's own log-probs."})
     shared_prefix_max_tokens: int | None = field(default=None, metadata={"help": "Most tokens of a packed row."})
     shared_prefix_attention: str = field(default="two_part", metadata={"help": "Packed attention: two_part or flex."})
+    vllm_max_num_batched_tokens: int = field(default=4096, metadata={"help": "Tokens in one pass of vLLM."})
+    vllm_images_per_prompt: int | None = field(default=None, metadata={"help": "Most images of a prompt in vLLM."})
+    vllm_mm_processor_kwargs: dict[str, Any] | None = field(
+        default=None, metadata={"help": "Arguments of vLLM's image processor."}
+    )
+    vllm_mm_processor_cache_gb: float | None = field(
+        default=None, metadata={"help": "GiB of preprocessed images that vLLM keeps."}
+    )
+    vllm_request_timeout: float | None = field(
+        default=1800.0, metadata={"help": "Seconds for one request to a vLLM server."}
+    )
+    biased_sampling: list[str] | None = field(
+        default=None, metadata={"help": "Sampling settings allowed although they bias the importance correction."}
+    )
+    skip_flat_groups: bool = field(default=True, metadata={"help": "No training pass for groups without spread."})
+    flat_group_limit: float = field(default=1e-6, metadata={"help": "Spread of rewards below which a group is flat."})
+    resample_flat_groups: int = field(default=0, metadata={"help": "Rounds of other prompts in place of flat groups."})
+    refuse_bad_batches: bool = field(default=True, metadata={"help": "Stop at a loss that is no finite number."})
+    fair_column: str | None = field(default=None, metadata={"help": "Column that holds the groups of fair_*."})
+    fair_weights: bool = field(default=False, metadata={"help": "Weigh prompts by group DRO on running rewards."})
+    fair_sampling: bool = field(default=False, metadata={"help": "Show every group equally often."})
+    fair_step: float = field(default=0.3, metadata={"help": "Step of the fair weights."})
+    fair_memory: float = field(default=0.9, metadata={"help": "What remains of a running reward per rollout."})
+    fair_mix: float = field(default=0.05, metadata={"help": "Pull of the fair weights towards 1 per rollout."})
     vllm_weight_push: str = field(default="auto", metadata={"help": "Server weight push: auto, nccl or file."})
     vllm_weight_push_dir: str | None = field(default=None, metadata={"help": "Folder for the push by file."})
     log_multimodal: bool = field(default=False, metadata={"help": "Send images to trackers; off: patients."})
@@ -98,6 +149,9 @@ class SkinGRPOConfig(GRPOConfig):
                 f"vllm_weight_push is {self.vllm_weight_push!r}: expected one of {', '.join(WEIGHT_PUSHES)}."
             )
         _check_sharing(self)
+        _check_groups(self)
+        check_engine_settings(self)
+        refuse_biased_sampling(self)
         if self.rollout_gap_patience < 1:
             raise InputError(f"rollout_gap_patience is {self.rollout_gap_patience}: expected at least 1.")
         if self.rollout_gap and self.use_transformers_continuous_batching:
@@ -117,4 +171,23 @@ def _check_sharing(args: SkinGRPOConfig) -> None:
         raise InputError(
             f"shared_prefix_attention is 'flex' and the device {args.device.type!r}: FlexAttention trains on CUDA "
             "alone; expected 'two_part' here."
+        )
+
+
+def _check_groups(args: SkinGRPOConfig) -> None:
+    if args.resample_flat_groups < 0 or not args.flat_group_limit >= 0:
+        raise InputError(
+            f"resample_flat_groups is {args.resample_flat_groups} and flat_group_limit {args.flat_group_limit}: "
+            "expected 0 or more"
+        )
+    if (args.fair_weights or args.fair_sampling) and args.fair_column is None:
+        raise InputError("fair_weights and fair_sampling need fair_column: the column that holds the groups")
+    if args.fair_column is not None and not (args.fair_weights or args.fair_sampling):
+        raise InputError(
+            f"fair_column is {args.fair_column!r} and does nothing by itself: set fair_weights or fair_sampling"
+        )
+    if not args.fair_step > 0 or not 0 <= args.fair_memory < 1 or not 0 <= args.fair_mix < 1:
+        raise InputError(
+            f"fair_step is {args.fair_step}, fair_memory {args.fair_memory}, fair_mix {args.fair_mix}: expected a step "
+            "above 0, memory and mix from 0 to below 1"
         )

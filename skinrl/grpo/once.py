@@ -103,7 +103,7 @@ class _Once:
             return self._preprocess(images, *args, **kwargs)
         with_what = repr((args, sorted((name, value) for name, value in kwargs.items() if name != "return_tensors")))
         index = distinct(flat)
-        firsts = {at: image for at, image in zip(reversed(index), reversed(flat), strict=True)}
+        firsts = dict(zip(reversed(index), reversed(flat), strict=True))
         new = {at: image for at, image in sorted(firsts.items()) if (id(image), with_what) not in self._seen}
         if new:
             made = self._preprocess(list(new.values()), *args, **kwargs)

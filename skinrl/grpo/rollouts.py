@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
@@ -21,11 +21,19 @@ from trl.trainer import grpo_trainer as trl_grpo
 
 from skinrl.engine.environment import on_cpu
 from skinrl.engine.merged import can_merge, merged_parameters
-from skinrl.engine.prompts import check_lengths, check_same_prompts, collapse_prompt, engine_image_arguments
+from skinrl.engine.prompts import (
+    check_image_counts,
+    check_lengths,
+    check_same_prompts,
+    collapse_prompt,
+    engine_image_arguments,
+)
 from skinrl.engine.push import push_by_file, push_into, reset_server_caches
+from skinrl.engine.requests import limit_requests, requests_named
 from skinrl.engine.tokens import ENGINE_BAN
 from skinrl.errors import RunError
 from skinrl.grpo.config import SkinGRPOConfig
+from skinrl.grpo.once import prompts_once
 
 _LOOPBACK = ("localhost", "127.0.0.1", "0.0.0.0", "::1")
 
@@ -72,20 +80,34 @@ class SkinVLLMGeneration(VLLMGeneration):
     # Opening the engine
 
     def _init_vllm(self) -> None:
-        arguments: dict[str, Any] = {"dtype": self._dtype()}
-        image_processor = getattr(self.processing_class, "image_processor", None)
-        if image_processor is not None:
-            arguments["mm_processor_kwargs"] = engine_image_arguments(image_processor) or None
-            arguments["limit_mm_per_prompt"] = {"video": 0}
-        if on_cpu():
-            # compiling costs more than it saves for a model that fits a CPU
-            arguments["enforce_eager"] = True
+        engine, ours = trl_vllm.LLM, self._engine_arguments()
         client = FilePushClient if self.pushes_by_file else VLLMClient
         with (
-            _replaced(trl_vllm, "LLM", functools.partial(trl_vllm.LLM, **arguments)),
+            _replaced(trl_vllm, "LLM", lambda **theirs: engine(**{**theirs, **ours})),
             _replaced(trl_vllm, "VLLMClient", client),
         ):
             super()._init_vllm()
+        if self.mode == "server" and self.accelerator.is_main_process:
+            limit_requests(self.vllm_client.session, self.args.vllm_request_timeout)
+
+    def _engine_arguments(self) -> dict[str, Any]:
+        """What a colocated engine is opened with beside TRL's arguments, or in their place."""
+        arguments: dict[str, Any] = {
+            "dtype": self._dtype(),
+            "max_num_batched_tokens": self.args.vllm_max_num_batched_tokens,
+        }
+        image_processor = getattr(self.processing_class, "image_processor", None)
+        if image_processor is not None:
+            own = engine_image_arguments(image_processor) | (self.args.vllm_mm_processor_kwargs or {})
+            arguments["mm_processor_kwargs"] = own or None
+            images = self.args.vllm_images_per_prompt
+            arguments["limit_mm_per_prompt"] = {"video": 0} | ({} if images is None else {"image": images})
+            if self.args.vllm_mm_processor_cache_gb is not None:
+                arguments["mm_processor_cache_gb"] = self.args.vllm_mm_processor_cache_gb
+        if on_cpu():
+            # compiling costs more than it saves for a model that fits a CPU
+            arguments["enforce_eager"] = True
+        return arguments
 
     def _dtype(self) -> str:
         from skinrl.grpo.trainer import policy_dtype
@@ -138,7 +160,8 @@ class SkinVLLMGeneration(VLLMGeneration):
     ) -> tuple[Any, ...]:
         lengths = [len(prompt) for prompt in prompts]
         if self.mode == "server":
-            return super().generate(prompts, images, num_generations, profiler)
+            with requests_named(self.args.vllm_request_timeout):
+                return super().generate(prompts, images, num_generations, profiler)
         check_lengths(
             lengths,
             self.max_completion_length,
@@ -148,10 +171,12 @@ class SkinVLLMGeneration(VLLMGeneration):
         collapsed = prompts
         if images is not None:
             token = self.processing_class.image_token_id
+            check_image_counts(images, self.args.vllm_images_per_prompt)
             collapsed = [
                 collapse_prompt(prompt, token, len(shown or ())) for prompt, shown in zip(prompts, images, strict=True)
             ]
-        used, *rest = super().generate(collapsed, images, num_generations, profiler)
+        with prompts_once(self.llm) if self.args.once_per_group else nullcontext():
+            used, *rest = super().generate(collapsed, images, num_generations, profiler)
         check_same_prompts(prompts, used)
         return prompts, *rest
 

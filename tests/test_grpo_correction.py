@@ -53,16 +53,16 @@ def test_the_lower_limit_and_no_limit() -> None:
 
 def test_metrics_of_a_rollout_do_not_depend_on_how_it_was_cut() -> None:
     ratio = importance_ratio(LOGPS, SAMPLED, MASK, "token_truncate", None, 3.0)
-    whole, cut = CorrectionMetrics(1, "token_truncate"), CorrectionMetrics(2, "token_truncate")
+    whole, cut = CorrectionMetrics("token_truncate"), CorrectionMetrics("token_truncate")
     whole.add(LOGPS, SAMPLED, MASK, ratio)
     for row in (0, 1):
         part = slice(row, row + 1)
         cut.add(LOGPS[part], SAMPLED[part], MASK[part], ratio[part])
     # differences 1, 1, 2, 0 times log 2 (the unknown and the padding left out); ratios 2, 1/2, 3, 1, 1
     expected = [LOG2, 2 * LOG2, 0.5, 1.5, 3.0]
-    assert whole.missing == cut.missing == 0
     assert whole.values().tolist() == pytest.approx(expected)
     assert cut.values().tolist() == pytest.approx(expected)
+    assert CorrectionMetrics("sequence_mask").values().tolist() == [0.0] * 5  # every completion was left out
 
 
 def test_processes_are_joined_as_trl_joins_them() -> None:

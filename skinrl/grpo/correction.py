@@ -65,19 +65,16 @@ class CorrectionMetrics:
     """What TRL logs of the correction, collected over the micro-batches of one rollout.
 
     Args:
-        micro_batches: how many there will be.
         mode: as for :func:`importance_ratio`.
     """
 
-    def __init__(self, micro_batches: int, mode: str) -> None:
-        self.missing = micro_batches
+    def __init__(self, mode: str) -> None:
         self._by_sequence = mode in SEQUENCE_MODES
         self._differences: list[torch.Tensor] = []
         self._ratios: list[torch.Tensor] = []
 
     def add(self, logps: torch.Tensor, sampled: torch.Tensor, mask: torch.Tensor, ratio: torch.Tensor) -> None:
         """One micro-batch: (B, T) tensors and the (B, T) or (B, 1) ``ratio`` made of them."""
-        self.missing -= 1
         tokens = mask.bool()
         difference = (logps - sampled).abs()
         self._differences.append(difference[tokens & ~difference.isnan()])
@@ -85,7 +82,7 @@ class CorrectionMetrics:
 
     def values(self) -> torch.Tensor:
         """(5,): difference mean and max, ratio min, mean and max, on this process; 0 where there is no token."""
-        differences, ratios = torch.cat(self._differences), torch.cat(self._ratios)
+        differences, ratios = (torch.cat(found or [torch.zeros(0)]) for found in (self._differences, self._ratios))
         nothing = differences.new_zeros(())
         found = [differences.mean(), differences.max()] if differences.numel() else [nothing] * 2
         found += [ratios.min(), ratios.mean(), ratios.max()] if ratios.numel() else [nothing] * 3
@@ -117,6 +114,7 @@ class LossCorrection:
     def __init__(self, trainer: Any) -> None:
         self._trainer = trainer
         self._metrics: CorrectionMetrics | None = None  # of the rollout being trained on
+        self._missing = 0  # micro-batches of that rollout whose loss is still to come
         self._batch: dict[str, Any] | None = None  # the micro-batch whose loss is being computed
 
     @property
@@ -145,8 +143,8 @@ class LossCorrection:
             yield
         finally:
             trainer.vllm_importance_sampling_correction = True
-        micro_batches = trainer.args.steps_per_generation if trainer.model.training else 1
-        self._metrics = CorrectionMetrics(micro_batches, trainer.vllm_importance_sampling_mode)
+        self._missing = trainer.args.steps_per_generation if trainer.model.training else 1
+        self._metrics = CorrectionMetrics(trainer.vllm_importance_sampling_mode)
 
     @contextmanager
     def loss_of(self, batch: dict[str, Any]) -> Iterator[None]:
@@ -154,12 +152,24 @@ class LossCorrection:
 
         A rollout used again (``num_iterations``) keeps its ratio: no step lies between.
         """
-        if self._metrics is not None and "importance_sampling_ratio" not in batch:
+        metrics = self._metrics
+        if metrics is not None and "importance_sampling_ratio" not in batch:
             self._batch = batch
         try:
             yield
         finally:
             self._batch = None
+        if metrics is None or self._missing == 0:
+            return
+        self._missing -= 1
+        if self._missing == 0:
+            self._log(metrics)
+
+    def _log(self, metrics: CorrectionMetrics) -> None:
+        trainer = self._trainer
+        gathered = trainer.accelerator.gather(metrics.values().to(trainer.accelerator.device)[None])
+        for name, value in over_processes(gathered).items():
+            trainer._metrics["train" if trainer.model.training else "eval"][name].append(value)
 
     def scored(self, logps: torch.Tensor) -> None:
         """Take the (B, T) log-probs of the loss, and put the ratio into the batch before TRL reads it there."""
@@ -178,8 +188,5 @@ class LossCorrection:
         limits = trainer.vllm_importance_sampling_clip_min, trainer.vllm_importance_sampling_clip_max
         logps = logps.detach()
         ratio = batch["importance_sampling_ratio"] = importance_ratio(logps, sampled, mask, mode, *limits)
-        metrics.add(logps, sampled, mask, ratio)
-        if metrics.missing == 0:
-            gathered = trainer.accelerator.gather(metrics.values()[None])
-            for name, value in over_processes(gathered).items():
-                trainer._metrics["train" if trainer.model.training else "eval"][name].append(value)
+        if self._missing:
+            metrics.add(logps, sampled, mask, ratio)

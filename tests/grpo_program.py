@@ -90,25 +90,61 @@ def summary(trainer: Any) -> dict[str, Any]:
     }
 
 
-def one_engine() -> list[dict[str, Any]]:
-    """Have all trainers of this process share one vLLM engine; returns the arguments it was asked for each time.
+def one_engine() -> tuple[list[Any], list[list[int]]]:
+    """Have all trainers of this process share one vLLM engine.
 
     Sound because a trainer pushes every weight before its first rollout.
+
+    Returns:
+        a list that will hold the engine, and one that will hold, for each of its calls, the completions asked for by
+        each prompt.
     """
     from trl.generation import vllm_generation as trl_vllm
 
     real: Callable[..., Any] = trl_vllm.LLM
-    asked: list[dict[str, Any]] = []
     made: list[Any] = []
+    calls: list[list[int]] = []
 
     def shared(**arguments: Any) -> Any:
-        asked.append(arguments)
         if not made:
             made.append(real(**arguments))
+            generate = made[0].generate
+
+            def counted(prompts: Any, sampling_params: Any, **kwargs: Any) -> Any:
+                several = sampling_params if isinstance(sampling_params, list) else [sampling_params] * len(prompts)
+                calls.append([own.n for own in several])
+                return generate(prompts, sampling_params=sampling_params, **kwargs)
+
+            made[0].generate = counted
         return made[0]
 
     trl_vllm.LLM = shared
-    return asked
+    return made, calls
+
+
+def resident() -> float:
+    """Memory of this process in MiB, after what is free has been given back."""
+    import ctypes
+    import gc
+
+    gc.collect()
+    ctypes.CDLL("libc.so.6").malloc_trim(0)
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def resident_after_each_step(trainer: Any) -> list[float]:
+    """Train; memory in MiB after every step."""
+    from transformers import TrainerCallback
+
+    found: list[float] = []
+
+    class Watch(TrainerCallback):
+        def on_step_end(self, *args: Any, **kwargs: Any) -> None:
+            found.append(resident())
+
+    trainer.add_callback(Watch())
+    trainer.train()
+    return found
 
 
 def gap_of_rollout(trainer: Any, rows: list[dict[str, Any]]) -> float:
@@ -131,16 +167,26 @@ def colocate(folder: Path) -> dict[str, Any]:
     from skinrl.grpo.gap import RolloutGapError
 
     build_tiny_vlm(folder / "model")
-    asked = one_engine()
+    made, calls = one_engine()
     result: dict[str, Any] = {}
 
     # everything trains, one row without an image
-    trainer = build(folder, image_rows(4, text_only=frozenset({1})))
+    engine = {"vllm_max_num_batched_tokens": 1024, "vllm_images_per_prompt": 2, "vllm_mm_processor_cache_gb": 0.5}
+    trainer = build(folder, image_rows(4, text_only=frozenset({1})), **engine)
     vision = {n: p.detach().clone() for n, p in trainer.model.named_parameters() if "visual" in n}
     trainer.train()
     moved = [(p - vision[n]).abs().max().item() for n, p in trainer.model.named_parameters() if n in vision]
     result["full"] = {**summary(trainer), "vision_moved": max(moved)}
-    result["engine"] = {key: str(asked[0][key]) for key in ("dtype", "mm_processor_kwargs")}
+    result["calls"] = list(calls)
+    config = made[0].llm_engine.vllm_config
+    images = config.model_config.multimodal_config
+    result["engine"] = {
+        "dtype": str(config.model_config.dtype),
+        "mm_processor_kwargs": images.mm_processor_kwargs,
+        "tokens": config.scheduler_config.max_num_batched_tokens,
+        "images": images.get_limit_per_prompt("image"),
+        "cache": images.mm_processor_cache_gb,
+    }
 
     # the same rows through TRL's own generate: the prompt as stock TRL sends it
     rows = [row for row in image_rows(2) for _ in range(4)]
@@ -155,6 +201,10 @@ def colocate(folder: Path) -> dict[str, Any]:
     trainer.train()
     kept = all(torch.equal(p, base[n]) for n, p in trainer.model.named_parameters() if n in base)
     result["lora"] = {**summary(trainer), "base_unchanged": kept, "frozen": len(base)}
+
+    # many steps, new images in each
+    trainer = build(folder, image_rows(60), max_steps=30, max_completion_length=8)
+    result["resident"] = resident_after_each_step(trainer)
 
     # a push that stops after the first: the guard has to notice the stale weights
     trainer = build(folder, image_rows(4), max_steps=20, rollout_gap_patience=2)

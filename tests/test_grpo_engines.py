@@ -48,11 +48,25 @@ def test_colocated_rollouts_are_the_trained_policy_at_every_step_while_everythin
     assert colocate["full"]["vision_moved"] > 1e-3
 
 
-def test_the_engine_takes_the_trainers_dtype_and_image_size(colocate: Any) -> None:
+def test_the_engine_takes_the_trainers_dtype_and_image_size_and_the_recipes_settings(colocate: Any) -> None:
     assert colocate["engine"] == {
-        "dtype": "float32",
-        "mm_processor_kwargs": "{'min_pixels': 3136, 'max_pixels': 12544}",
+        "dtype": "torch.float32",
+        "mm_processor_kwargs": {"min_pixels": 3136, "max_pixels": 12544},
+        "tokens": 1024,
+        "images": 2,
+        "cache": 0.5,
     }
+
+
+def test_each_group_goes_to_the_engine_as_one_prompt(colocate: Any) -> None:
+    assert colocate["calls"] == [[4, 4]] * 4  # two groups of four in each of four rollouts
+
+
+def test_memory_is_flat_from_step_to_step_though_every_image_is_new(colocate: Any) -> None:
+    # The two images of a step take 0.6 MiB preprocessed and 2.3 MiB as rows of the batch: kept, 11 MiB or more in 20 steps
+    settled, last = colocate["resident"][9], colocate["resident"][-1]
+    assert len(colocate["resident"]) == 30
+    assert last - settled < 8
 
 
 def test_the_prompt_that_stock_trl_sends_makes_another_policy(colocate: Any) -> None:

@@ -225,7 +225,7 @@ def prompts_once(llm: Any) -> Iterator[None]:
     try:
         yield
     finally:
-        del llm.generate
+        llm.generate = generate
 
 
 def _with_n(sampling_params: Any, count: int) -> Any:

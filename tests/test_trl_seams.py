@@ -28,6 +28,7 @@ SEAMS: dict[Any, dict[str, str]] = {
             "self, prompt_ids, images, multimodal_fields, num_generations, has_tool_images=False"
         ),
         "_prepare_inputs": "self, generation_batch",
+        "get_batch_samples": "self, epoch_iterator, num_batches, device",
         "_generate_and_score_completions": "self, inputs",
         "_calculate_rewards": "self, inputs, prompts, completions, completion_ids_list",
         "_get_per_token_logps_and_entropies": (

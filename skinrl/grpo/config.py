@@ -8,6 +8,7 @@ from typing import Any
 from trl import GRPOConfig
 
 from skinrl.errors import InputError
+from skinrl.grpo.alarms import BY_SETTING, check_limits
 from skinrl.grpo.prefix_attention import FORMS
 from skinrl.grpo.sampling_settings import BIASED, check_engine_settings, refuse_biased_sampling
 
@@ -23,6 +24,8 @@ STOCK_SETTINGS: dict[str, Any] = {
     "keep_failed_batch": False,
     "shared_prefix": False,
     "skip_old_logps": False,
+    "step_numbers": False,
+    "alarm_masked_above": None,
     "once_per_group": False,
     "skip_flat_groups": False,
     "refuse_bad_batches": False,
@@ -90,6 +93,12 @@ class SkinGRPOConfig(GRPOConfig):
         fair_step: step of the weights; the larger, the sooner a group that lags gets its weight.
         fair_memory: share of a group's running reward that remains at each rollout.
         fair_mix: how strongly the weights are drawn back to 1 at each rollout.
+        step_numbers: log seconds and tokens per second of each phase of a step, padding, masked sequences and memory
+            (docs/monitoring.md).
+        alarm_entropy_below, alarm_kl_above, alarm_truncated_above, alarm_flat_groups_above, alarm_length_below,
+            alarm_length_above, alarm_masked_above: limits of a step's numbers (docs/monitoring.md); beyond one for
+            ``alarm_patience`` steps in a row, the run saves a checkpoint and stops. None: no alarm.
+        alarm_patience: see above.
         vllm_weight_push: how weights reach a vLLM *server*: "nccl" (TRL's, CUDA alone), "file" (safetensors on a
             disk or memory file system that both see), "auto" ("nccl" on CUDA, else "file").
         vllm_weight_push_dir: folder for "file"; None takes /dev/shm for a server on this machine, else output_dir.
@@ -136,11 +145,26 @@ class SkinGRPOConfig(GRPOConfig):
     fair_step: float = field(default=0.3, metadata={"help": "Step of the fair weights."})
     fair_memory: float = field(default=0.9, metadata={"help": "What remains of a running reward per rollout."})
     fair_mix: float = field(default=0.05, metadata={"help": "Pull of the fair weights towards 1 per rollout."})
+    step_numbers: bool = field(default=True, metadata={"help": "Log times, speeds, padding, masks and memory."})
+    alarm_entropy_below: float | None = field(default=None, metadata={"help": "Stop at a lower mean entropy."})
+    alarm_kl_above: float | None = field(default=None, metadata={"help": "Stop at a higher mean KL (needs beta)."})
+    alarm_truncated_above: float | None = field(default=None, metadata={"help": "Stop at more cut completions."})
+    alarm_flat_groups_above: float | None = field(default=None, metadata={"help": "Stop at more groups all equal."})
+    alarm_length_below: float | None = field(default=None, metadata={"help": "Stop at shorter completions (mean)."})
+    alarm_length_above: float | None = field(default=None, metadata={"help": "Stop at longer completions (mean)."})
+    alarm_masked_above: float | None = field(default=0.95, metadata={"help": "Stop at more sequences left out."})
+    alarm_patience: int = field(default=10, metadata={"help": "Steps in a row beyond a limit before an alarm."})
     vllm_weight_push: str = field(default="auto", metadata={"help": "Server weight push: auto, nccl or file."})
     vllm_weight_push_dir: str | None = field(default=None, metadata={"help": "Folder for the push by file."})
     log_multimodal: bool = field(default=False, metadata={"help": "Send images to trackers; off: patients."})
     min_pixels: int | None = field(default=None, metadata={"help": "Least pixels of an image."})
     max_pixels: int | None = field(default=None, metadata={"help": "Most pixels of an image."})
+
+    @property
+    def alarm_limits(self) -> dict[str, float]:
+        """The limits that are set, by setting."""
+        limits = {setting: getattr(self, setting) for setting in BY_SETTING}
+        return {setting: limit for setting, limit in limits.items() if limit is not None}
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -152,6 +176,17 @@ class SkinGRPOConfig(GRPOConfig):
         _check_groups(self)
         check_engine_settings(self)
         refuse_biased_sampling(self)
+        check_limits(self.alarm_limits, self.alarm_patience)
+        if self.alarm_kl_above is not None and self.beta == 0:
+            raise InputError(
+                "alarm_kl_above is set and beta is 0: without a reference no divergence is measured. Set beta, or "
+                "alarm_kl_above to null."
+            )
+        if self.alarm_masked_above is not None and not self.step_numbers:
+            raise InputError(
+                "alarm_masked_above needs the share of masked sequences, and step_numbers is off: set step_numbers to "
+                "true, or alarm_masked_above to null."
+            )
         if self.rollout_gap_patience < 1:
             raise InputError(f"rollout_gap_patience is {self.rollout_gap_patience}: expected at least 1.")
         if self.rollout_gap and self.use_transformers_continuous_batching:

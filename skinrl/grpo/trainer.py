@@ -19,6 +19,7 @@ from skinrl.engine.prompts import set_image_size
 from skinrl.engine.sampling import recorded_generate, rollout_seed, seeded
 from skinrl.engine.tokens import ended, vision_token_ids
 from skinrl.errors import InputError
+from skinrl.grpo.alarms import Alarms
 from skinrl.grpo.ban import install_ban, mark_available
 from skinrl.grpo.config import SkinGRPOConfig
 from skinrl.grpo.correction import LossCorrection
@@ -26,6 +27,7 @@ from skinrl.grpo.dropout import switch_off_dropout
 from skinrl.grpo.failed_batch import save_failed_batch
 from skinrl.grpo.gap import Gap, GapGuard, summarise, token_gaps
 from skinrl.grpo.groups import groups_shuffled_whole, refuse_split_groups
+from skinrl.grpo.numbers import StepNumbers, timed, timed_rollout
 from skinrl.grpo.once import distinct_rows, images_once, tokenized_once
 from skinrl.grpo.reward_failure import RewardError, failures_named, row_as_json
 from skinrl.grpo.shared_prefix import Rows
@@ -66,12 +68,18 @@ class SkinGRPOTrainer(CheckpointMixin, GRPOTrainer):
         self._latest_logps: torch.Tensor | None = None
         self._sharing: SharedPrefix | None = None
         self._correction = LossCorrection(self)
+        self._numbers = StepNumbers(self, args.step_numbers)
         self._rollouts_at: tuple[str, int, int] = ("", -1, 0)  # phase, step, rollouts begun there
 
         with self._rollout_backend(args):
             super().__init__(model, reward_funcs, args, **kwargs)
 
         self._set_up_policy(args)
+        self.add_callback(self._numbers)
+        if self.use_vllm:
+            self._numbers.watch_pushes(self.vllm_generation)
+        if args.alarm_limits:
+            self.add_callback(Alarms(self._metrics["train"], args.alarm_limits, args.alarm_patience))
 
     def _rollout_backend(self, args: SkinGRPOConfig) -> AbstractContextManager[None]:
         """Have TRL build skinrl's vLLM side in place of its own, where that was asked for."""
@@ -137,6 +145,11 @@ class SkinGRPOTrainer(CheckpointMixin, GRPOTrainer):
             return tokenize(prompts)
         return tokenized_once(tokenize, prompts)
 
+    @timed("data")
+    def get_batch_samples(self, *args, **kwargs):  # type: ignore[no-untyped-def]
+        return super().get_batch_samples(*args, **kwargs)
+
+    @timed_rollout
     def _generate_single_turn(self, prompt_ids, images, multimodal_fields, num_generations, has_tool_images=False):  # type: ignore[no-untyped-def]
         rest = (prompt_ids, images, multimodal_fields, num_generations, has_tool_images)
         with self._seeded_rollout():
@@ -168,6 +181,7 @@ class SkinGRPOTrainer(CheckpointMixin, GRPOTrainer):
 
     # Rewards
 
+    @timed("reward")
     def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list):  # type: ignore[no-untyped-def]
         if inputs and "id" in inputs[0]:  # the completions log then says which row each completion belongs to
             self._log_completion_extra("id", [row["id"] for row in inputs])
@@ -185,6 +199,7 @@ class SkinGRPOTrainer(CheckpointMixin, GRPOTrainer):
         with self._correction.rollout():
             return super()._generate_and_score_completions(inputs)
 
+    @timed("preprocess")
     def _prepare_inputs(self, generation_batch):  # type: ignore[no-untyped-def]
         whole = self._sharing is not None and not self._sharing.off
         with (
@@ -193,6 +208,7 @@ class SkinGRPOTrainer(CheckpointMixin, GRPOTrainer):
         ):
             return super()._prepare_inputs(generation_batch)
 
+    @timed("scoring")
     def _get_per_token_logps_and_entropies(  # type: ignore[no-untyped-def]
         self, model, input_ids, attention_mask, logits_to_keep, batch_size=None, compute_entropy=False,
         compute_aux_loss=False, **images,
@@ -236,6 +252,7 @@ class SkinGRPOTrainer(CheckpointMixin, GRPOTrainer):
     def _compute_loss(self, model, inputs):  # type: ignore[no-untyped-def]
         with self._correction.loss_of(inputs):
             loss = super()._compute_loss(model, inputs)
+        self._numbers.trained(inputs)
         if self._gap_guard is not None:
             self._follow_gap(inputs)
         return loss
@@ -273,6 +290,7 @@ class SkinGRPOTrainer(CheckpointMixin, GRPOTrainer):
 
     # Failures
 
+    @timed("training")
     def training_step(self, model, inputs, num_items_in_batch=None):  # type: ignore[no-untyped-def]
         try:
             return super().training_step(model, inputs, num_items_in_batch)

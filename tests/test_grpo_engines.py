@@ -63,7 +63,7 @@ def test_each_group_goes_to_the_engine_as_one_prompt(colocate: Any) -> None:
 
 
 def test_memory_is_flat_from_step_to_step_though_every_image_is_new(colocate: Any) -> None:
-    # The two images of a step take 0.6 MiB preprocessed and 2.3 MiB as rows of the batch: kept, 11 MiB or more in 20 steps
+    # The two images of a step take 0.6 MiB preprocessed and 2.3 as rows of the batch: kept, 11 MiB or more in 20 steps
     settled, last = colocate["resident"][9], colocate["resident"][-1]
     assert len(colocate["resident"]) == 30
     assert last - settled < 8

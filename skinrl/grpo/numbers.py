@@ -143,6 +143,19 @@ def metrics_of(seconds: Mapping[str, float], counts: Mapping[str, float]) -> dic
     return metrics
 
 
+def over_processes(values: torch.Tensor) -> dict[str, float]:
+    """(processes, numbers) -> what is logged. A phase lasts as long as on the slowest process; counts add up.
+
+    Args:
+        values: of each process the seconds of ``PHASES``, the numbers of ``MEMORY``, then those of ``COUNTS``.
+    """
+    largest, total = values.max(0).values.tolist(), values.sum(0).tolist()
+    seconds = dict(zip(PHASES, largest, strict=False))
+    memory = dict(zip(MEMORY, largest[len(PHASES) :], strict=False))
+    counts = dict(zip(COUNTS, total[len(PHASES) + len(MEMORY) :], strict=True))
+    return metrics_of(seconds, counts) | memory
+
+
 def memory_gib(device: torch.device) -> list[float]:
     """In the order of ``MEMORY``: this process's resident memory, its peak, the peak on its GPU (NaN without one)."""
     import psutil
@@ -254,11 +267,8 @@ class StepNumbers(TrainerCallback):
         local += memory_gib(accelerator.device)
         local += [self._counts[name] for name in COUNTS]
         self._counts.clear()
-        gathered = accelerator.gather(torch.tensor([local], dtype=torch.float64, device=accelerator.device)).cpu()
-        slowest = gathered.max(0).values.tolist()
-        counts = dict(zip(COUNTS, gathered[:, -len(COUNTS) :].sum(0).tolist(), strict=True))
-        memory = dict(zip(MEMORY, slowest[len(PHASES) :], strict=False))
-        found = metrics_of(dict(zip(PHASES, slowest, strict=False)), counts) | memory
+        gathered = accelerator.gather(torch.tensor([local], dtype=torch.float64, device=accelerator.device))
+        found = over_processes(gathered.cpu())
         for name, value in found.items():
             if not math.isnan(value):
                 metrics[name].append(value)

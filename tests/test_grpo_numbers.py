@@ -13,6 +13,7 @@ from datasets import Dataset
 from programs import run_program
 from tiny_model import build_tiny_text, build_tiny_vlm, distinct_tokens_reward, image_rows, text_rows
 
+from skinrl.grpo.alarms import ALARMS
 from skinrl.grpo.config import SkinGRPOConfig
 from skinrl.grpo.numbers import COUNTS, MEMORY, PHASES, Clock, StepNumbers, batch_counts, metrics_of, over_processes
 from skinrl.grpo.trainer import SkinGRPOTrainer
@@ -94,6 +95,13 @@ def test_the_slowest_process_counts_and_tokens_add_up() -> None:
 def test_what_did_not_happen_has_no_speed_and_no_share() -> None:
     found = metrics_of({"training": 2.0}, dict.fromkeys(COUNTS, 0.0))
     assert found == {f"time/{phase}_s": 2.0 if phase == "training" else 0.0 for phase in PHASES}
+
+
+def test_every_number_and_alarm_is_documented() -> None:
+    page = (Path(__file__).resolve().parents[1] / "docs" / "monitoring.md").read_text(encoding="utf-8")
+    everything = metrics_of(dict.fromkeys(PHASES, 1.0), dict.fromkeys(COUNTS, 1.0))
+    for name in (*everything, *MEMORY, *(alarm.setting for alarm in ALARMS), *(alarm.metric for alarm in ALARMS)):
+        assert f"`{name}`" in page, name
 
 
 def test_a_weight_push_is_taken_out_of_the_rollout() -> None:

@@ -27,6 +27,7 @@ SEAMS: dict[Any, dict[str, str]] = {
         "_generate_single_turn": (
             "self, prompt_ids, images, multimodal_fields, num_generations, has_tool_images=False"
         ),
+        "_get_train_sampler": "self, dataset=None",
         "_prepare_inputs": "self, generation_batch",
         "get_batch_samples": "self, epoch_iterator, num_batches, device",
         "_generate_and_score_completions": "self, inputs",

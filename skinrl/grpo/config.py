@@ -79,9 +79,9 @@ class SkinGRPOConfig(GRPOConfig):
             for ever.
         biased_sampling: names of sampling settings to allow although they make vLLM sample from another
             distribution than the trainer scores, such as ``["top_p"]``; without their name they are refused.
-        skip_flat_groups: leave groups whose rewards have no spread out of the training pass: the loss and the gradients
-            are those of keeping them with an advantage of 0. Not used where they count for something else (``beta``,
-            entropy bonus, ``top_entropy_quantile``, a router's loss).
+        skip_flat_groups: leave groups whose rewards have no spread out of the training pass: the loss and the
+            gradients are those of keeping them with an advantage of 0. Not used where they count for something else
+            (``beta``, entropy bonus, ``top_entropy_quantile``, a router's loss).
         flat_group_limit: standard deviation of a group's rewards below which it has no spread.
         resample_flat_groups: so many times a rollout, roll out other prompts in place of groups without spread;
             0: never.
@@ -223,6 +223,6 @@ def _check_groups(args: SkinGRPOConfig) -> None:
         )
     if not args.fair_step > 0 or not 0 <= args.fair_memory < 1 or not 0 <= args.fair_mix < 1:
         raise InputError(
-            f"fair_step is {args.fair_step}, fair_memory {args.fair_memory}, fair_mix {args.fair_mix}: expected a step "
-            "above 0, memory and mix from 0 to below 1"
+            f"fair_step is {args.fair_step}, fair_memory {args.fair_memory}, fair_mix {args.fair_mix}: expected a "
+            "step above 0, memory and mix from 0 to below 1"
         )

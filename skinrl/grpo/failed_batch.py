@@ -34,13 +34,18 @@ def save_failed_batch(
     *,
     step: int,
     rank: int,
+    name: str = "",
 ) -> Path | None:
     """Write a failed batch; at most ``KEEP`` folders per rank stay. Returns its folder, or None if the disk refused.
 
     The folder appears under its final name only when it is complete.
+
+    Args:
+        name: why it is kept, in a word, where the step went on; it stands in front of the folder's name.
     """
     parent = Path(output_dir) / "failed_batches"
-    final = parent / f"step-{step:06d}-rank-{rank}"
+    prefix = f"{name}-" if name else ""
+    final = parent / f"{prefix}step-{step:06d}-rank-{rank}"
     partial = parent / f".{final.name}.partial"
     try:
         shutil.rmtree(partial, ignore_errors=True)
@@ -51,12 +56,13 @@ def save_failed_batch(
         _write_tensors(partial, tensors)
         shutil.rmtree(final, ignore_errors=True)
         os.replace(partial, final)
-        for old in sorted(parent.glob(f"step-*-rank-{rank}"))[:-KEEP]:
+        for old in sorted(parent.glob(f"{prefix}step-*-rank-{rank}"))[:-KEEP]:
             shutil.rmtree(old, ignore_errors=True)
     except OSError as refused:
         logger.warning("The batch of the failed step %d could not be written to %s: %s", step, final, refused)
         return None
-    logger.error("Step %d failed; its batch is kept in %s", step, final)
+    if not name:
+        logger.error("Step %d failed; its batch is kept in %s", step, final)
     return final
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from skinrl.errors import RunError
+from skinrl.grpo.bad_batch import RewardShapeError, check_values
 from skinrl.grpo.failed_batch import save_failed_batch
 
 _SHOWN = 160  # characters of the completion in the message; the file has all of it
@@ -70,19 +71,29 @@ def _named(function: Callable[..., Any], name: str) -> Callable[..., Any]:
 
         async def later(**arguments: Any) -> Any:
             try:
-                return await function(**arguments)
+                values = await function(**arguments)
             except Exception as error:
                 raise _RaisedError(name, None, arguments, error) from error
+            return _checked(name, values, arguments)
 
         return later
 
     def now(**arguments: Any) -> Any:
         try:
-            return function(**arguments)
+            values = function(**arguments)
         except Exception as error:
             raise _RaisedError(name, function, arguments, error) from error
+        return _checked(name, values, arguments)
 
     return now
+
+
+def _checked(name: str, values: Any, arguments: Mapping[str, Any]) -> Any:
+    try:
+        check_values(values, len(arguments["completions"]))
+    except RewardShapeError as error:
+        raise _RaisedError(name, None, arguments, error) from error
+    return values
 
 
 def _explain(
@@ -101,6 +112,8 @@ def _explain(
         step, rank = trainer.state.global_step + 1, trainer.accelerator.process_index
         folder = save_failed_batch(trainer.args.output_dir, raised.cause, kept, None, step=step, rank=rank)
     where = f"rows, completions and traceback are kept in {folder}" if folder else "the batch was not kept"
+    if isinstance(raised.cause, RewardShapeError):
+        return RewardError(f"reward {raised.name!r} {raised.cause}. Nothing was trained on it; {where}")
     return RewardError(
         f"reward {raised.name!r} raised {type(raised.cause).__name__}: {raised.cause}, {place}; {where}. "
         "A reward gives 0 for a wrong answer and None for a prompt that cannot be scored; `skinrl rewards check` "

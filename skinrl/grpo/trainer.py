@@ -20,18 +20,21 @@ from skinrl.engine.sampling import recorded_generate, rollout_seed, seeded
 from skinrl.engine.tokens import ended, vision_token_ids
 from skinrl.errors import InputError
 from skinrl.grpo.alarms import Alarms
+from skinrl.grpo.bad_batch import check_loss
 from skinrl.grpo.ban import install_ban, mark_available
 from skinrl.grpo.config import SkinGRPOConfig
 from skinrl.grpo.correction import LossCorrection
 from skinrl.grpo.dropout import switch_off_dropout
 from skinrl.grpo.failed_batch import save_failed_batch
 from skinrl.grpo.gap import Gap, GapGuard, summarise, token_gaps
+from skinrl.grpo.group_training import GroupTraining
 from skinrl.grpo.groups import groups_shuffled_whole, refuse_split_groups
 from skinrl.grpo.numbers import StepNumbers, timed, timed_rollout
 from skinrl.grpo.once import distinct_rows, images_once, tokenized_once
 from skinrl.grpo.reward_failure import RewardError, failures_named, row_as_json
 from skinrl.grpo.shared_prefix import Rows
 from skinrl.grpo.sharing import SharedPrefix
+from skinrl.grpo.signal import zero_loss
 from skinrl.text_only import install_text_only
 
 logger = logging.getLogger(__name__)
@@ -48,6 +51,7 @@ class SkinGRPOTrainer(CheckpointMixin, GRPOTrainer):
     """
 
     _tag_names = ["trl", "grpo", "skinrl"]  # noqa: RUF012 (TRL's own attribute)
+    resumed_attributes = (*CheckpointMixin.resumed_attributes, "fair_state")
 
     def __init__(
         self, model: Any, reward_funcs: Any = None, args: SkinGRPOConfig | None = None, **kwargs: Any
@@ -80,6 +84,7 @@ class SkinGRPOTrainer(CheckpointMixin, GRPOTrainer):
             self._numbers.watch_pushes(self.vllm_generation)
         if args.alarm_limits:
             self.add_callback(Alarms(self._metrics["train"], args.alarm_limits, args.alarm_patience))
+        self._groups = GroupTraining(self)
 
     def _rollout_backend(self, args: SkinGRPOConfig) -> AbstractContextManager[None]:
         """Have TRL build skinrl's vLLM side in place of its own, where that was asked for."""
@@ -161,7 +166,21 @@ class SkinGRPOTrainer(CheckpointMixin, GRPOTrainer):
                 completion_ids, _ = super()._generate_single_turn(*rest)
         return completion_ids, record.per_completion([len(ids) for ids in completion_ids])
 
+    @property
+    def fair_state(self) -> dict[str, Any]:
+        """The fair weights and what they rest on; a checkpoint keeps it."""
+        return self._groups.state
+
+    @fair_state.setter
+    def fair_state(self, stored: dict[str, Any]) -> None:
+        self._groups.state = stored
+
+    def _get_train_sampler(self, dataset=None):  # type: ignore[no-untyped-def]
+        return self._groups.sampler(super()._get_train_sampler(dataset))
+
     def _generate(self, prompts):  # type: ignore[no-untyped-def]
+        if self._groups.replay is not None:
+            return self._groups.replay.generated()
         *rollout, images, tool_images = super()._generate(prompts)
         if images is not None and self.args.mixed_batches:
             images = [shown or [] for shown in images]  # processors refuse the None that TRL writes for a text row
@@ -183,6 +202,9 @@ class SkinGRPOTrainer(CheckpointMixin, GRPOTrainer):
 
     @timed("reward")
     def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list):  # type: ignore[no-untyped-def]
+        if self._groups.replay is not None:
+            return self._groups.replayed_rewards()
+        rows = inputs
         if inputs and "id" in inputs[0]:  # the completions log then says which row each completion belongs to
             self._log_completion_extra("id", [row["id"] for row in inputs])
         if self.args.pass_finished:
@@ -191,13 +213,15 @@ class SkinGRPOTrainer(CheckpointMixin, GRPOTrainer):
         if inputs:  # what `skinrl rewards score` needs to score the log again
             self._log_completion_extra("row", [row_as_json(row) for row in inputs])
         with failures_named(self, inputs, completions):
-            return super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
+            rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
+        self._groups.rewarded(rows, completions, rewards)
+        return rewards
 
     # Log-probs, loss and the gap between the two policies
 
     def _generate_and_score_completions(self, inputs):  # type: ignore[no-untyped-def]
         with self._correction.rollout():
-            return super()._generate_and_score_completions(inputs)
+            return self._groups.rollout(inputs, super()._generate_and_score_completions)
 
     @timed("preprocess")
     def _prepare_inputs(self, generation_batch):  # type: ignore[no-untyped-def]
@@ -250,11 +274,15 @@ class SkinGRPOTrainer(CheckpointMixin, GRPOTrainer):
         return self.accelerator.gather(torch.tensor([value], device=self.accelerator.device)).max().item()
 
     def _compute_loss(self, model, inputs):  # type: ignore[no-untyped-def]
-        with self._correction.loss_of(inputs):
-            loss = super()._compute_loss(model, inputs)
-        self._numbers.trained(inputs)
+        kept = self._groups.micro_batch(inputs)
+        batch = kept.batch
+        with self._correction.loss_of(batch):
+            loss = super()._compute_loss(model, batch) * kept.factor if batch else zero_loss(self.model)
+        if self.args.refuse_bad_batches and self.model.training:
+            check_loss(self, loss, batch)
+        self._numbers.trained(batch)
         if self._gap_guard is not None:
-            self._follow_gap(inputs)
+            self._follow_gap(batch)
         return loss
 
     def _follow_gap(self, inputs: dict[str, Any]) -> None:

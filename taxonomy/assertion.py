@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from skinrl.taxonomy.lexicon import Lexicon, Span
 from skinrl.taxonomy.text import normal_token, plain
+from skinrl.taxonomy.wording import AFTER, BEFORE, HELD, STOP
 
 Spelt = Callable[[str], str]
 
@@ -23,62 +24,45 @@ _WORD = re.compile(r"[A-Za-z0-9]+")
 
 _IS = re.compile(r"\b(it|that|this|there|what|here)['’`´]s\b", re.IGNORECASE)  # no possessive
 
-# These hold a negation and deny nothing.
-_HELD = re.compile(
-    r"\b(?:not|cannot|cant|couldnt|wouldnt|shouldnt|dont|never|unable to|hard to|difficult to|without|nor)"
-    r"(?: \w+){0,3}? (?:exclud\w+|rul(?:e|ed|ing) (?:it )?out)\b"
-    r"|\b(?:not|cannot|cant|couldnt|unable to|hard to|difficult to) (?:\w+ )?"
-    r"(?:tell|say|determine|confirm|judge|identify|diagnose|clear|certain|sure|known)\b"
-    r"|\bno (?:doubt|question|need|treatment|therapy|cure|problem|worry|worries|wonder)\b"
-    r"|\bnot (?:only|just|necessarily|uncommon|rare)\b"
-    r"|\bwithout (?:a |any )?doubt\b|\bwhether or not\b"
-    r"|^\W*(?:isnt|is (?:it|this|that) not|isnt (?:it|this|that)|could (?:it|this) not)\b(?=.*\?)"  # asks for a yes
-)
-# What follows one of these is denied.
-_BEFORE = re.compile(
-    r"\b(?:(?:not|doesnt|dont|didnt)(?: \w+){0,2}? (?:looks?|seems?|appears?)(?: to be| like)?"
-    r"|(?:not|dont|didnt|cannot|cant|never) (?:\w+ )?(?:think|believe|feel|consider|considering|suspect)"
-    r"(?: that)?(?: (?:it|this|that)(?: is)?)?"
-    r"|no|not|without|never|neither|nor|isnt|arent|wasnt|doesnt|dont|didnt|cannot|cant|shouldnt|wouldnt"
-    r"|exclud(?:e|es|ed|ing)|rul(?:e|es|ed|ing) out|r/o|negative for|absence of|lack(?:s|ing)? of|free of|denies"
-    r"|exclusion of|rul(?:e|ed|ing)(?= [^.]*\bout\b)|other than|except(?: for)?"
-    r"|unlikely|less likely|rather than|instead of|unlike|different from|(?:misdiagnosed|mistaken) (?:for|as)"
-    r"|(?:differentiat|distinguish)\w* (?:it |this |them )?(?:from|with)"
-    r"|(?:check|test|screen)(?:ed|ing|s)? (?:\w+ )?for"
-    r"|family history of|risk of|prevents?|preventing|avoid|avoiding"
-    r"|(?:may|can|could|might|will) (?:\w+ )?(?:turn into|progress to|develop into)"
-    r"|worried about|afraid of)\b"
-)
-# What stands before one of these is denied.
-_AFTER = re.compile(
-    r"\b(?:unlikely|less (?:likely|possible)|not (?:very |so )?(?:likely|possible)|impossible|excluded|ruled out"
-    r"|not considered|not supported|not present|negative|absent|(?:is|was|are|were) not(?= *$)"
-    r"|(?:does not|doesnt|do not|dont) (?:fit|match)|(?:should|would) not|shouldnt|wouldnt"
-    r"|no relation\w*|not related|nothing to do|(?:needs?|requires?) (?:\w+ )?(?:excluding|exclusion|ruling out)"
-    r"|is (?:very |quite |relatively |rather )?(?:low|small)|is not (?:very |so |that )?(?:high|great|big|large))\b"
-)
-# Here the reach of a cue ends.
-_STOP = re.compile(
-    r"\b(?:but|then|however|though|although|yet|whereas|while|because|as it|it is|its|this is|that is|looks like"
-    r"|looks more like|more like|most likely|more likely|probably|consider|considering|suspect|think"
-    r"|rather(?! than)|instead(?! of))\b|\b(?:should|would) be\b(?! (?:\w+ )?(?:excluded|ruled out))"
-)
 # "An eczematous lesion" says eczema.
 _NOUNS = {"eczematous": "eczema", "urticarial": "urticaria", "psoriatic": "psoriasis"}
 _SKIN_CHANGES = frozenset({"lesion", "rash", "eruption", "plaque", "patch", "change", "reaction", "skin"})
 _DISEASES = ("itis", "osis", "asis", "oma", "ema", "acea", "igo", "phigus", "phigoid")
-# Told as signs of another disease or asked about, these name none; and some are verbs.
-_SIGNS = frozenset({"itch", "itching", "itchy", "blister", "scratch"})
+# Told as signs of another disease, asked about or complained of, these name none; and some are verbs.
+_SHOWN = frozenset({"blister", "scratch"})  # seen in the picture, unlike an itch
+_SIGNS = _SHOWN | {"itch", "itching", "itchy", "itchiness", "skin", "mark"}
+_CAUSE = re.compile(r"\b(?:due to|caused by|because of)\W+(?:the )?$")
 _ASKS = re.compile(r"\W*(?:what|which|why|how|does|do|is|are|can|could)\b", re.IGNORECASE)
 _TREATED = re.compile(r"\b(?:control|reliev|reduc|stop|treat|for|anti|with|without)\w*\W+(?:the )?$", re.IGNORECASE)
 _VERBS = frozenset({"burn", "scratch", "itch", "scar", "blister"})
-_BEFORE_VERB = frozenset({"to", "not", "dont", "doesnt", "does", "do", "can", "will", "may"})
-_BEHIND_VERB = frozenset({"it", "them", "off", "your"})
+_BEFORE_VERB = frozenset({"to", "not", "dont", "doesnt", "does", "do", "can", "will", "may", "you", "they", "we", "i"})
+_BEHIND_VERB = frozenset({"it", "them", "off", "your", "easily"})
+# Lice that do one of these are animals, no disease.
+_ANIMALS = frozenset({"louse", "mite"})
+_LIVE = frozenset({"feed", "live", "lay", "hatch", "crawl", "jump", "fly", "bite"})
+_NO_NAME = "skin dry"  # "pat the skin dry" says what to do
+# A germ that is given as the diagnosis: "consider fungus".
+_GERMS = {"fungus": "fungal infection"}
+_SUSPECTS = re.compile(
+    r"(?:\bconsider(?:ing)?|\bsuspect(?:ed)?|\b(?:is|be)|\blike|likely|possibly|^)\W+(?:an? |some )?$", re.IGNORECASE
+)
 # Behind a name these make a thing of it ("burn ointment"), as "anti" does before one.
 _OTHER_THINGS = frozenset(
     {"ointment", "cream", "gel", "lotion", "shampoo", "drug", "medication", "vaccine", "virus", "clinic", "department"}
-    | {"dressing", "plaster", "product", "mite", "gene"}
+    | {"dressing", "plaster", "product", "mite", "gene", "revision", "remodeling"}
 )
+# Right before a name that is denied: not only in this place, or of this kind, but as the diagnosis.
+_REFUTED = re.compile(
+    r"^(?!.*\bif\b).*\b(?:not|isnt|wasnt|arent|(?:not|doesnt|dont) (?:really )?(?:look|seem|appear)s?(?: like| to be)"
+    r"|how (?:could|can|would) (?:it|this|that) be) (?:an? |the |\w+ly )?$"
+)
+# In the same clause before a name: it is the diagnosis, or may be.
+_CLAIMS = re.compile(
+    r"\b(?:(?:it|this|that) is|consider\w*|suspect\w*|may|might|could|should|likely|probab\w+|possib\w+|looks?|seems?"
+    r"|appears?|think|diagnos\w+)\b(?! not)[^,]*$"
+)
+_IF = re.compile(r"\b(?:if|when|whenever|till|until)\b")
+_SHORT = re.compile(r"[A-Z]{2,6}")
 _OPENED = re.compile(r"\s*[(\[]\s*(?:\w+\s+)?")
 _FIRST_REACH = 6  # words between a cue and the first name that it denies
 _AND = frozenset({"and", "or", "nor", "/", "a", "an", "the", "&", "+"})
@@ -99,23 +83,46 @@ def asserted_spans(text: str, lexicon: Lexicon, spelt: Spelt) -> list[NamedNode]
     Args:
         spelt: a normal word without its typing error, or the word itself where none can be told.
     """
-    found: list[NamedNode] = []
+    found: list[_Said] = []
     signs: list[NamedNode] = []
+    refuted: set[str] = set()
     text = plain(_IS.sub(r"\1 is", text))
     for start, stop in _between(_SENTENCE, text):
         sentence = text[start:stop]
         names = list(_names(sentence, lexicon, spelt))
-        if names:
-            denied = _denied(text[start : stop + 1].lower(), names)
-            asked = text[stop : stop + 1] == "?" or _ASKS.match(sentence) is not None
-            for name in names:
-                if name not in denied and not _repeats(name, names, sentence, lexicon):
-                    moved = NamedNode(start + name.start, start + name.stop, name.node)
-                    if normal_token(sentence[name.start : name.stop].lower()) not in _SIGNS:
-                        found.append(moved)
-                    elif not asked and not _TREATED.search(sentence, 0, name.start):
-                        signs.append(moved)
-    return found or signs
+        denied = _denied(text[start : stop + 1].lower(), names) if names else set()
+        asked = text[stop : stop + 1] == "?" or _ASKS.match(sentence) is not None
+        for name in names:
+            before = sentence[: name.start].lower()
+            moved = NamedNode(start + name.start, start + name.stop, name.node)
+            if name in denied:
+                refuted.update([name.node] if _REFUTED.search(before) else [])
+                continue
+            if _says_again(name, names, sentence, lexicon):
+                continue
+            claimed = _CLAIMS.search(before) is not None
+            words = {normal_token(word) for word in _WORD.findall(sentence[name.start : name.stop].lower())}
+            if not words <= _SIGNS or (_CAUSE.search(before) and _SHOWN.isdisjoint(words)):
+                found.append(_Said(moved, start, claimed))
+            elif not asked and not _TREATED.search(before) and not _IF.search(before):
+                signs += [moved] if claimed or not _SHOWN.isdisjoint(words) else []
+    return _without_refuted(found, refuted, lexicon) or signs
+
+
+class _Said(NamedTuple):
+    name: NamedNode
+    sentence: int
+    claimed: bool  # words before say that it is the diagnosis, or may be
+
+
+def _without_refuted(found: list[_Said], refuted: set[str], lexicon: Lexicon) -> list[NamedNode]:
+    """ "Psoriasis? How could it be psoriasis? Psoriasis is scaly." speaks of psoriasis and does not say it.
+
+    Nor does it say what psoriasis is a kind of, where it explains that.
+    """
+    dropped = [one for one in found if one.name.node in refuted and not one.claimed]
+    above = {(one.sentence, wider) for one in dropped for wider in lexicon.above[one.name.node]}
+    return [one.name for one in found if one not in dropped and (one.sentence, one.name.node) not in above]
 
 
 def _between(pattern: re.Pattern[str], text: str) -> Iterator[tuple[int, int]]:
@@ -128,6 +135,7 @@ def _between(pattern: re.Pattern[str], text: str) -> Iterator[tuple[int, int]]:
 
 
 def _names(sentence: str, lexicon: Lexicon, spelt: Spelt) -> Iterator[NamedNode]:
+    whole = list(_across_commas(sentence, lexicon)) if "," in sentence else []
     for start, stop in _between(_PIECE, sentence):
         places = list(_WORD.finditer(sentence, start, stop))
         raw = [place[0] for place in places]
@@ -140,12 +148,37 @@ def _names(sentence: str, lexicon: Lexicon, spelt: Spelt) -> Iterator[NamedNode]
             better = [span for span in lexicon.spans(mended, raw) if _surely(span, words, mended)]
             taken = {at for span in better for at in range(span.start, span.stop)}
             spans = [*better, *(span for span in spans if taken.isdisjoint(range(span.start, span.stop)))]
+        spans = [*spans, *lexicon.coordinated(spans, words)]
+        if words and words[-1] in _GERMS and _SUSPECTS.search(sentence[start : places[-1].start()]):
+            germ = lexicon.node_of(_GERMS[words[-1]])
+            spans += [Span(len(words) - 1, len(words), germ)] if germ is not None else []
         for span in sorted(spans):
             first, last = places[span.start].start(), places[span.stop - 1].end()
-            against = words[max(0, span.start - 1) : span.start] == ["anti"]
-            thing = against or not _OTHER_THINGS.isdisjoint(words[span.stop : span.stop + 1])
-            if not thing and sentence[last : last + 5] != "-like" and not _is_verb(span, words):
+            inside = any(name.start <= first < name.stop for name in whole)
+            if not inside and sentence[last : last + 5] != "-like" and not _is_thing(span, words):
                 yield NamedNode(first, last, span.node)
+    yield from whole
+
+
+def _across_commas(sentence: str, lexicon: Lexicon) -> Iterator[NamedNode]:
+    """Names that hold a comma: as the file writes them, or turned round ("porokeratosis, superficial actinic")."""
+    places = list(_WORD.finditer(sentence))
+    words = [normal_token(place[0].lower()) for place in places]
+    commas = [at for at in range(1, len(places)) if "," in sentence[places[at - 1].end() : places[at].start()]]
+    for span in lexicon.with_commas(words, commas):
+        yield NamedNode(places[span.start].start(), places[span.stop - 1].end(), span.node)
+
+
+def _is_thing(span: Span, words: list[str]) -> bool:
+    """Whether the words make another thing of a name: an ointment, an animal, a mark, what somebody does."""
+    behind = words[span.stop : span.stop + 1]
+    return (
+        words[max(0, span.start - 1) : span.start] == ["anti"]
+        or not _OTHER_THINGS.isdisjoint(behind)
+        or (words[span.stop - 1] in _ANIMALS and not _LIVE.isdisjoint(behind))
+        or " ".join(words[span.start : span.stop + 1]).startswith(_NO_NAME)
+        or _is_verb(span, words)
+    )
 
 
 def _is_verb(span: Span, words: list[str]) -> bool:
@@ -173,14 +206,25 @@ def _surely(span: Span, words: list[str], mended: list[str]) -> bool:
     return span.stop - span.start > 1 or mended[span.start].endswith(_DISEASES)
 
 
-def _repeats(name: NamedNode, names: list[NamedNode], sentence: str, lexicon: Lexicon) -> bool:
-    """Whether it is a wider name in brackets right after: "tinea manuum (hand ringworm)"."""
-    return any(
-        before.stop < name.start
-        and _OPENED.fullmatch(sentence, before.stop, name.start)
-        and name.node in lexicon.above[before.node]
-        for before in names
-    )
+def _says_again(name: NamedNode, names: list[NamedNode], sentence: str, lexicon: Lexicon) -> bool:
+    """Whether it is another word for what was just named, or not the name that it looks like.
+
+    A wider name in brackets right after ("tinea manuum (hand ringworm)"), and letters in brackets that are short for
+    the words before them ("myelofibrosis (MF)").
+    """
+    earlier = [before for before in names if before.stop < name.start]
+    for before in earlier:
+        if _OPENED.fullmatch(sentence, before.stop, name.start) and name.node in lexicon.above[before.node]:
+            return True
+    written = sentence[name.start : name.stop]
+    if (
+        not _SHORT.fullmatch(written)
+        or sentence[name.start - 1 : name.start] + sentence[name.stop : name.stop + 1] != "()"
+    ):
+        return False
+    words = _WORD.findall(sentence[: name.start])[-len(written) :]
+    named = any(before.stop >= name.start - 2 for before in earlier)
+    return not named and any(word[0].upper() == written[0] for word in words)
 
 
 def _denied(sentence: str, names: list[NamedNode]) -> set[NamedNode]:
@@ -190,19 +234,19 @@ def _denied(sentence: str, names: list[NamedNode]) -> set[NamedNode]:
         masked[name.start : name.stop] = "#" * (name.stop - name.start)
     clear = "".join(masked)
     stops = []
-    for held in _HELD.finditer(clear):
+    for held in HELD.finditer(clear):
         masked[held.start() : held.end()] = "#" * (held.end() - held.start())
         stops.append(held.start())
     clear = "".join(masked)
-    stops = sorted([*stops, *(match.start() for match in _STOP.finditer(clear))])
+    stops = sorted([*stops, *(match.start() for match in STOP.finditer(clear))])
     denied: set[NamedNode] = set()
     used: set[int] = set()
-    for cue in _AFTER.finditer(clear):
+    for cue in AFTER.finditer(clear):
         reached = list(_reached_backwards(clear, cue.start(), names, stops))
         if reached:
             denied.update(reached)
             used.add(cue.start())
-    for cue in _BEFORE.finditer(clear):
+    for cue in BEFORE.finditer(clear):
         if cue.start() not in used and not re.match(r" *,", clear[cue.end() :]):  # "No, ..." answers a question
             denied.update(_reached_forwards(clear, cue.end(), names, stops))
     return denied

@@ -8,10 +8,13 @@ from typing import NamedTuple
 from skinrl.errors import TaxonomyError
 from skinrl.taxonomy.graph import Match, Node
 from skinrl.taxonomy.text import normal_token, plain, raw_tokens, stem, stems, tokens
-from skinrl.taxonomy.wording import HARMLESS
+from skinrl.taxonomy.wording import FILLER, HARMLESS, REFUSED
 
 _LONGEST_ABBREVIATION = 6
 _CALLED = ("disease", "syndrome")
+_BEFORE_ANY = frozenset({"consider", "considering", "be", "have", "suspect", "suspected", "are", "typical", "look"})
+_JOINING = ("and", "or")
+_BEFORE_COMMA = 5  # words of a name before its comma
 
 
 class Span(NamedTuple):
@@ -48,6 +51,7 @@ class Lexicon:
         self._longest = 0
         self._starts: dict[str, list[tuple[tuple[str, ...], str]]] = {}
         self._capitals: dict[str, str] = {}
+        self._with_comma: set[tuple[str, ...]] = set()
         nodes = list(nodes)
         for node in nodes:
             for name in (node.name, *node.synonyms):
@@ -77,6 +81,8 @@ class Lexicon:
         match = Match(node.id, _how(node, name), 1.0)
         self.exact[key] = match
         self.written[name.lower()] = match
+        if "," in name:
+            self._with_comma.add(words)
         joined, bag = "".join(words), tuple(sorted(words))
         self.joined[joined] = node.id if self.joined.get(joined, node.id) == node.id else None
         self.bags[bag] = node.id if self.bags.get(bag, node.id) == node.id else None
@@ -171,6 +177,64 @@ class Lexicon:
     def _in_a_name(self, word: str) -> bool:
         return stem(word) in self._stem_words or not stems((word,))
 
+    def coordinated(self, spans: Sequence[Span], words: Sequence[str]) -> list[Span]:
+        """The first of two names that share a head: "hand" in "hand and foot ringworm"."""
+        found = []
+        for span in spans:
+            at = span.start - 2
+            if at < 0 or words[at + 1] not in _JOINING or words[at] in FILLER or span.stop - span.start < 2:
+                continue
+            shared = (words[at], *words[span.start + 1 : span.stop])
+            if any(other.start <= at < other.stop for other in spans):
+                continue
+            match = self.exact.get(" ".join(shared))
+            node = match.node if match is not None else self.stems.get(stems(shared))
+            if node not in (None, span.node):
+                found.append(Span(at, at + 1, node))
+        return found
+
+    def with_commas(self, words: Sequence[str], commas: Sequence[int]) -> list[Span]:
+        """Names across a comma, from left to right.
+
+        Args:
+            words: the normal words of a sentence.
+            commas: places of the words that a comma stands before.
+
+        A name that the file writes with a comma, or that has four words or more, may hold one. Otherwise the words up
+        to the next comma must be those that narrow the name before them: "dermatitis, contact".
+        """
+        found: list[Span] = []
+        for comma in commas:
+            if found and comma < found[-1].stop:
+                continue
+            span = self._written_across(words, comma) or self._turned_round(words, comma, commas)
+            if span is not None:
+                found.append(span)
+        return found
+
+    def _written_across(self, words: Sequence[str], comma: int) -> Span | None:
+        for at in range(max(0, comma - _BEFORE_COMMA), comma):
+            for name, id in self._starts.get(words[at], ()):
+                reaches = len(name) > comma - at and (len(name) > 3 or name in self._with_comma)
+                if reaches and tuple(words[at : at + len(name)]) == name:
+                    return Span(at, at + len(name), id)
+        return None
+
+    def _turned_round(self, words: Sequence[str], comma: int, commas: Sequence[int]) -> Span | None:
+        end = next((other for other in commas if other > comma), len(words))
+        while end > comma and words[end - 1].isdigit():
+            end -= 1
+        behind = words[comma:end]
+        if not behind or len(behind) > _BEFORE_COMMA or self.spans(behind, behind):
+            return None
+        for at in range(max(0, comma - _BEFORE_COMMA), comma):
+            node = self.stems.get(stems(words[at:end]))
+            if node is not None and any(
+                span.stop == comma - at for span in self.spans(words[at:comma], words[at:comma])
+            ):
+                return Span(at, end, node)
+        return None
+
     def mentions(self, text: str) -> tuple[str, ...]:
         """Distinct nodes named in ``text``, in its order."""
         raw = raw_tokens(text)
@@ -196,7 +260,12 @@ def _shortest_free_name(name: str) -> int:
 
 
 def _of_another_kind(before: str, name: str) -> bool:
-    """Whether the word before makes another disease of a name: a naevus is any birthmark, "verrucous" is no mole."""
+    """Whether the word before makes another disease of a name.
+
+    A naevus is any birthmark, and "verrucous" is no mole; a keratosis is any horny skin, of the pores or the sun.
+    """
+    if name == "keratosis":
+        return before not in HARMLESS and before not in REFUSED and before not in _BEFORE_ANY
     return name == "nevus" and before.endswith(("ous", "oid", "al", "ic", "ar")) and before not in HARMLESS
 
 

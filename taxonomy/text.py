@@ -87,7 +87,10 @@ def normal_token(token: str) -> str:
 
 # Words whose Latin and English forms share no stem.
 _LATIN = {"manuum": "manu", "manus": "manu", "unguium": "ungu", "nodosum": "nodul", "nodosa": "nodul"}
-_LATIN |= {"skin": "cutane", "flat": "plan"}
+_LATIN |= {"skin": "cutane", "flat": "plan", "auricle": "ear", "auricular": "ear"}
+_LATIN |= {"alba": "white", "albus": "white", "album": "white", "nigra": "black", "rubra": "red", "ruber": "red"}
+_LATIN |= {"pedis": "foot", "capitis": "scalp", "corporis": "body", "cruris": "groin", "barbae": "beard"}
+_LATIN |= {"hand": "manu", "nail": "ungu", "faciei": "face", "facial": "face", "facialis": "face"}
 _ADJECTIVE = re.compile(
     r"(?<=.{4})(?:[ou]s(?:um|us|a|e)|[eo]us|(?<=oid)es|ar(?:is|e|ia|y)?|al(?:is|e)?|ic(?:um|us|a)?|iv(?:um|us|a|e)"
     r"|at(?:um|us|a|e)|um|us|a|e|is)$"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from skinrl.taxonomy.text import normal_token
 
 # A text with one of these says something other than "it is this disease". It is read only as a name that holds the
@@ -24,6 +26,7 @@ pediatric condition resolving nos unspecified autosomal dominant recessive case
 treatment therapy cryotherapy laser surgery removal infestation outbreak flare
 juvenile senile infantile infant neonatal elderly peripheral distal central primary persistent refractory relapsing
 continuous diffuse disseminated scattered unilateral symmetric symmetrical common ordinary seasonal occupational
+obvious obviously definite definitely evident evidently certainly clearly
 hereditary inherited isolated spontaneous inflamed irritated infected healing old exudative black brown red
 1 2 3 4 5 ii iii iv
 """
@@ -41,3 +44,72 @@ def _words(text: str) -> frozenset[str]:
 REFUSED = _words(_REFUSED)
 FILLER = _words(_FILLER)
 HARMLESS = FILLER | _words(_SITES)
+
+# ---- cues in free text: small letters, no apostrophes
+
+# These hold a negation and deny nothing.
+HELD = re.compile(
+    r"\b(?:not|cannot|cant|couldnt|wouldnt|shouldnt|dont|never|unable to|hard to|difficult to|without|nor)"
+    r"(?: \w+){0,3}? (?:exclud\w+|rul(?:e|ed|ing) (?:it )?out)\b"
+    r"|\b(?:not|cannot|cant|couldnt|unable to|hard to|difficult to) (?:\w+ )?"
+    r"(?:tell|say|determine|confirm|judge|identify|diagnose|clear|certain|sure|known)\b"
+    r"|\b(?:not|dont|never) (?:\w+ )?(?:forget|overlook|miss|ignore|neglect|underestimate)\b"
+    r"|\b(?:not|wouldnt|dont) (?:\w+ ){0,2}?surprised\b"
+    r"|\bnot (?:\w+ )?(?:unlikely|impossible|implausible|inconsistent|incompatible|unlike)\b"
+    r"|\b(?:no|not) (?:very |much |so )?different (?:from|to|than)\b|\b(?:nothing|none) (?:else )?(?:but|other than)\b"
+    r"|\bno (?:\w+ ){0,2}?(?:treatment|therapy|cure)\b"
+    r"|\bno (?:doubt|question|problem|worry|worries|wonder)\b|\bno need\b(?! to (?:think|consider|suspect|be afraid))"
+    r"|\bnot (?:only|just|necessarily|uncommon|rare|all|every|always)\b"
+    r"|\bwithout (?:a |any )?doubt\b|\bwhether or not\b|\bis or is not\b"
+    r"|^\W*(?:isnt|is (?:it|this|that) not|isnt (?:it|this|that)|could (?:it|this) not)\b(?=.*\?)"  # asks for a yes
+)
+# What follows one of these is said not to be the disease.
+_NOT = (
+    r"(?:not|doesnt|dont|didnt)(?: \w+){0,2}? (?:looks?|seems?|appears?)(?: to be| like)?"
+    r"|(?:not|dont|didnt|cannot|cant|never) (?:\w+ )?(?:think|believe|feel|consider|considering|suspect)"
+    r"(?: that)?(?: (?:it|this|that)(?: is)?)?|(?:i|we) doubt(?: that)?(?: (?:it|this|that) is)?"
+    r"|no|not|without|never|neither|nor|isnt|arent|wasnt|doesnt|dont|didnt|cannot|cant|shouldnt|wouldnt|hardly|scarcely"
+    r"|how (?:could|can|would) (?:it|this|that) (?:possibly )?be"
+    r"|if (?:it|this|that|they) (?:were|was|had been)"
+    r"|unlikely|less (?:likely|like|typical of)|impossible|rather than|instead of|as opposed to|unlike"
+    r"|(?:different|distinct) (?:from|to|than)|in contrast (?:to|with)|contrary to|inconsistent with"
+    r"|(?:speaks?|argues?|evidence|rules?) against"
+    r"|(?:low|little|small|slim) (?:possibility|probability|likelihood|chance|suspicion) (?:of|for)"
+)
+# What follows one of these is denied, or spoken of for another reason.
+BEFORE = re.compile(
+    rf"\b(?:{_NOT}|exclud(?:e|es|ed|ing)|rul(?:e|es|ed|ing) out|r/o|negative for|absence of"
+    r"|lack(?:s|ing)? of|free (?:of|from)|denies|exclusion of|rul(?:e|ed|ing)(?= [^.]*\bout\b)"
+    r"|other than|except(?: for)?"
+    r"|(?:misdiagnosed|mistaken|confused|mixed up) (?:for|as|with)|mimic(?:s|k\w+)?"
+    r"|(?:differentiat|distinguish)\w* (?:\w+ ){0,3}?(?:from|with)"
+    r"|(?:check|test|screen)(?:ed|ing|s)? (?:\w+ )?(?:for|on)"
+    r"|family history of|risk of|prevents?|preventing|avoid|avoiding"
+    r"|(?:vaccinat|immuni|protect)\w* (?:against|from|for)"
+    r"|(?:any|is there|was there|have you|has (?:he|she)|do you|did you) (?:\w+ ){0,3}?history of(?: any)?"
+    r"|have you (?:ever )?had|did you (?:ever )?have|(?:is|are|was|were) there any(?! (?:possib|chance|likel))"
+    r"|(?:moisturi[sz]|soften|sooth|hydrat)\w*|until(?= (?:\w+ ){0,3}?#+ (?:(?:is|are) seen|appear|form|develop|grow))"
+    r"|(?:may|can|could|might|will) (?:\w+ )?(?:turn into|progress to|develop into)"
+    r"|worried about|afraid of)\b"
+)
+# What stands before one of these is denied.
+AFTER = re.compile(
+    r"\b(?:unlikely|less (?:likely|possible|probable)|not (?:very |so )?(?:likely|possible)|impossible|excluded"
+    r"|ruled out|not considered|not supported|not present|negative|absent|(?:is|was|are|were) not(?= *$)"
+    r"|(?:does not|doesnt|do not|dont) (?:fit|match)|(?:should|would) not|shouldnt|wouldnt"
+    r"|(?:(?:does|do|did|will) not|doesnt|dont|didnt) (?:\w+ )?"
+    r"(?:look|appear|present|feel|behave|happen|come|itch|occur)"
+    r"(?= [^,]*\b(?:like (?:this|that)|this way|that way|so|here)\b)"
+    r"|(?:(?:is|does) not|isnt|doesnt) (?:seem to be |appear to be )?the case"
+    r"|no relation\w*|not related|nothing to do|(?:needs?|requires?) (?:\w+ )?(?:excluding|exclusion|ruling out)"
+    r"|is (?:very |quite |relatively |rather )?(?:low|small|slim|remote|minimal)"
+    r"|is not (?:very |so |that )?(?:high|great|big|large))\b"
+)
+# Here the reach of a cue ends.
+STOP = re.compile(
+    r"\b(?:but|then|however|though|although|yet|whereas|while|because|as it|it is|its|this is|that is|looks like"
+    r"|looks more like|more like|most likely|more likely|probably|considering"
+    r"|(?<!no need to )(?:consider|suspect|think)"
+    r"|rather(?! than)|instead(?! of))\b|\b(?:should|would) be\b(?! (?:\w+ )?(?:excluded|ruled out))"
+    r"|, (?:only|just|simply)\b"
+)

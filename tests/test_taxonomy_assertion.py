@@ -33,6 +33,21 @@ TAXONOMY = load_taxonomy()
         ("looks like exzema", ("eczema",)),
         ("follicular keratosis", ("darier_disease",)),
         ("tinea manuum (hand ringworm)", ("tinea_manuum",)),
+        ("either atopic or contact dermatitis", ("atopic_dermatitis", "contact_dermatitis")),
+        ("hand and foot ringworm", ("tinea_manuum", "tinea_pedis")),
+        ("vitiligo and foot ringworm", ("vitiligo", "tinea_pedis")),
+        ("She has hand, foot and mouth disease.", ("hand_foot_and_mouth_disease",)),
+        (
+            "The cause of porokeratosis, disseminated superficial actinic",
+            ("disseminated_superficial_actinic_porokeratosis",),
+        ),
+        ("This is dermatitis, contact.", ("contact_dermatitis",)),
+        ("acne, scars", ("acne", "scar")),
+        ("psoriasis, nails and scalp spared", ("psoriasis",)),
+        ("Consider fungus", ("fungal_infection",)),
+        ("Rash due to itchy skin", ("pruritus",)),
+        ("a pseudocyst of the ear", ("pseudocyst_of_the_auricle",)),
+        ("white pityriasis on a cheek", ("pityriasis_alba",)),
     ],
 )
 def test_what_is_said_or_suspected_is_read_in_its_order(text, nodes):
@@ -92,6 +107,37 @@ def test_what_is_said_or_suspected_is_read_in_its_order(text, nodes):
         ("scabies with itching and blisters", ("scabies",)),
         ("actinic keratosis, which may turn into squamous cell carcinoma", ("actinic_keratosis",)),
         ("Are you worried about melanoma? It is a dermatofibroma.", ("dermatofibroma",)),
+        ("It cannot be, it is impossible for this to be scabies", ()),
+        ("How could that be vitiligo?", ()),
+        ("I doubt it is psoriasis", ()),
+        ("If it were scabies, the mother would have it too", ()),
+        ("The rash is quite different from psoriasis", ()),
+        ("vitiligo as opposed to pityriasis alba", ("vitiligo",)),
+        ("The age speaks against rosacea", ()),
+        ("low likelihood of melanoma", ()),
+        ("The chance of melanoma is slim", ()),
+        ("This is not melanoma-like at all, hardly a melanoma", ()),
+        ("must be distinguished clinically from psoriasis, scabies and rosacea", ()),
+        ("scabies, often confused with urticaria", ("scabies",)),
+        ("it mimics vitiligo", ()),
+        ("Psoriasis does not usually look like this", ()),
+        ("Rosacea does not seem to be the case", ()),
+        ("was she vaccinated against chickenpox", ()),
+        ("a lotion that soothes the psoriasis", ()),
+        ("Any history of scabies?", ()),
+        ("Is there a history of burns?", ()),
+        ("Have you ever had urticaria?", ()),
+        ("Were there any warts before? It is vitiligo.", ("vitiligo",)),
+        ("No need to think of melanoma", ()),
+        ("Keep the wound open until granulation tissue is seen; vitiligo", ("wound", "vitiligo")),
+        ("It is vitiligo; pat the skin dry", ("vitiligo",)),
+        ("keratosis of the pores, pore keratosis", ("keratinization_disorder",)),
+        ("Lice feed on blood, head lice live on the scalp", ()),
+        ("If blisters appear, stop", ()),
+        ("The itching is worse at night", ()),
+        ("itching and papules for a year", ()),
+        ("Mucinous faciitis (MF)", ()),
+        ("a burn that burns easily when you burn it", ("burn",)),
     ],
 )
 def test_what_is_denied_is_not_read(text, nodes):
@@ -123,9 +169,37 @@ def test_what_is_denied_is_not_read(text, nodes):
         ("Although it is not infectious, vitiligo upsets people", ("vitiligo",)),
         ("Without treatment, psoriasis may persist", ("psoriasis",)),
         ("No treatment is needed for vitiligo, which is what you have", ("vitiligo",)),
+        ("There is no known cure for vitiligo", ("vitiligo",)),
+        ("It is not unlikely that it is psoriasis", ("psoriasis",)),
+        ("not impossible: scabies", ("scabies",)),
+        ("no different from psoriasis", ("psoriasis",)),
+        ("nothing but scabies", ("scabies",)),
+        ("Do not forget scabies", ("scabies",)),
+        ("I would not be surprised if it is scabies", ("scabies",)),
+        ("Not all moles are round", ("melanocytic_nevus",)),
+        ("It is hard to tell if this is or is not psoriasis", ("psoriasis",)),
+        ("Psoriasis does not itch like that, only scabies does", ("scabies",)),
+        ("Is there any possibility of psoriasis?", ("psoriasis",)),
+        ("Need to think of syphilis", ("syphilis",)),
+        ("mycosis fungoides (MF)", ("mycosis_fungoides",)),
     ],
 )
 def test_a_negation_that_denies_nothing_leaves_the_disease_standing(text, nodes):
+    assert TAXONOMY.asserted(text) == nodes
+
+
+@pytest.mark.parametrize(
+    ("text", "nodes"),
+    [
+        ("Psoriasis? How could it be psoriasis? Psoriasis is scaly.", ()),
+        ("It is certainly not vitiligo, the edge of vitiligo is sharper.", ()),
+        ("It is not tinea pedis. Tinea pedis is a fungal infection. Eczema.", ("eczema",)),
+        ("It is not psoriasis. Later it may be psoriasis.", ("psoriasis",)),
+        ("Psoriasis. There is no psoriasis on the knees.", ("psoriasis",)),
+        ("Psoriasis or eczema? If it is not psoriasis, then eczema.", ("psoriasis", "eczema")),
+    ],
+)
+def test_a_disease_that_the_text_refutes_is_not_read_from_what_it_explains_about_it(text, nodes):
     assert TAXONOMY.asserted(text) == nodes
 
 

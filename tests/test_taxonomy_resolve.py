@@ -103,6 +103,9 @@ def test_different_words_stay_different(one, other):
         ("rosacea of the nose", "rosacea", "context"),
         ("most likely a melanoma", "melanoma", "context"),
         ("senile scabies", "scabies", "context"),
+        ("Obvious scabies", "scabies", "context"),
+        ("pseudocyst of the ear", "pseudocyst_of_the_auricle", "order"),
+        ("barba tinea", "tinea_barbae", "order"),
         ("infected vitiligo", "vitiligo", "context"),
     ],
 )

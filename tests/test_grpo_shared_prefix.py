@@ -1,4 +1,4 @@
-"""Packed groups against rows: the same losses and gradients, for every family, and a planted fault fails each check."""
+"""Packed groups against rows: the same losses and gradients, for every family; a planted fault fails each check."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def test_a_model_with_flex_attention_gives_the_rows_scores(family):
         torch.testing.assert_close(one, other, atol=1e-5, rtol=0)
 
 
-# --- groups, and packed rows within a budget ---------------------------------------------------------------------------
+# --- groups, and packed rows within a budget -------------------------------------------------------------------------
 
 
 def test_groups_are_found_by_prompt_and_image():
@@ -215,7 +215,7 @@ def test_groups_stay_together_when_a_batch_is_shuffled():
         shuffle_groups(some, 5)
 
 
-# --- what cannot share takes the rows ------------------------------------------------------------------------------------
+# --- what cannot share takes the rows --------------------------------------------------------------------------------
 
 
 def reason(model: Any) -> str:
@@ -294,7 +294,7 @@ def test_the_check_at_start_makes_as_many_passes_whatever_the_groups_are():
         assert len(passes) == 2 + 2  # one group both ways, then two windows
 
 
-# --- beside training -----------------------------------------------------------------------------------------------------
+# --- beside training -------------------------------------------------------------------------------------------------
 
 
 def test_a_taught_model_generates_and_scores_rows_as_before(family):

@@ -118,7 +118,9 @@ def vlm(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(build_tiny_vlm(tmp_path_factory.mktemp("vlm")))
 
 
-def train(kind: Any, model: str, folder: Path, *, images: bool = False, **changes: Any) -> Any:
+def train(
+    kind: Any, model: str, folder: Path, *, images: bool = False, reward: Any = distinct_tokens_reward, **changes: Any
+) -> Any:
     settings: dict[str, Any] = {
         "output_dir": str(folder / kind.__name__),
         "per_device_train_batch_size": 4,
@@ -144,7 +146,7 @@ def train(kind: Any, model: str, folder: Path, *, images: bool = False, **change
     rows = image_rows(8) if images else text_rows(8)
     trainer = kind(
         model=model,
-        reward_funcs=distinct_tokens_reward,
+        reward_funcs=reward,
         args=(SkinGRPOConfig if kind is Ours else GRPOConfig)(**settings | changes),
         train_dataset=Dataset.from_list(rows),
         eval_dataset=Dataset.from_list(rows[:4]),
@@ -197,6 +199,21 @@ def test_other_settings_too_and_where_a_step_lies_between_the_pass_stays(
     assert_same_numbers(stock, ours)
     if passes is not None:
         assert (stock.passes, ours.passes) == passes
+
+
+def test_completions_left_out_of_the_pass_change_no_loss(text: str, tmp_path: Path) -> None:
+    def half_flat(completions: list[Any], prompts: list[Any], **kwargs: Any) -> list[float]:
+        scores = distinct_tokens_reward(completions)
+        lesions = [int(prompt[0]["content"].split()[-1].rstrip(".")) for prompt in prompts]
+        return [0.5 if lesion < 4 else score for lesion, score in zip(lesions, scores, strict=True)]
+
+    stock = train(Stock, text, tmp_path, reward=half_flat)
+    ours = train(Ours, text, tmp_path, reward=half_flat, skip_flat_groups=True)
+    assert ours.passes < 6
+    for name in ("loss", "grad_norm"):
+        mine, theirs = ([e[name] for e in t.state.log_history if name in e] for t in (ours, stock))
+        assert mine == pytest.approx(theirs, rel=1e-3, abs=1e-6), name
+    assert len([entry for entry in ours.state.log_history if "sampling/importance_sampling_ratio/mean" in entry]) == 3
 
 
 def test_packed_groups_with_images_give_trls_correction(vlm: str, tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ _BEHIND_VERB = frozenset({"it", "them", "off", "your", "easily"})
 # Lice that do one of these are animals, no disease.
 _ANIMALS = frozenset({"louse", "mite"})
 _LIVE = frozenset({"feed", "live", "lay", "hatch", "crawl", "jump", "fly", "bite"})
-_NO_NAME = "skin dry"  # "pat the skin dry" says what to do
+_NO_NAME = ("skin dry", "dry the skin", "dry your skin")  # what to do, or what a gel does
 # A germ that is given as the diagnosis: "consider fungus".
 _GERMS = {"fungus": "fungal infection"}
 _SUSPECTS = re.compile(
@@ -49,7 +49,7 @@ _SUSPECTS = re.compile(
 # Behind a name these make a thing of it ("burn ointment"), as "anti" does before one.
 _OTHER_THINGS = frozenset(
     {"ointment", "cream", "gel", "lotion", "shampoo", "drug", "medication", "vaccine", "virus", "clinic", "department"}
-    | {"dressing", "plaster", "product", "mite", "gene", "revision", "remodeling"}
+    | {"dressing", "plaster", "product", "mite", "gene", "fighting", "prone", "medicine", "revision", "remodeling"}
 )
 # Right before a name that is denied: not only in this place, or of this kind, but as the diagnosis.
 _REFUTED = re.compile(

@@ -89,6 +89,7 @@ def normal_token(token: str) -> str:
 _LATIN = {"manuum": "manu", "manus": "manu", "unguium": "ungu", "nodosum": "nodul", "nodosa": "nodul"}
 _LATIN |= {"skin": "cutane", "flat": "plan", "auricle": "ear", "auricular": "ear"}
 _LATIN |= {"alba": "white", "albus": "white", "album": "white", "nigra": "black", "rubra": "red", "ruber": "red"}
+_LATIN |= {"ring": "annul", "golden": "aure", "glossy": "nitid", "shiny": "nitid"}
 _LATIN |= {"pedis": "foot", "capitis": "scalp", "corporis": "body", "cruris": "groin", "barbae": "beard"}
 _LATIN |= {"hand": "manu", "nail": "ungu", "faciei": "face", "facial": "face", "facialis": "face"}
 _ADJECTIVE = re.compile(

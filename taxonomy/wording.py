@@ -79,7 +79,7 @@ _NOT = (
 # What follows one of these is denied, or spoken of for another reason.
 BEFORE = re.compile(
     rf"\b(?:{_NOT}|exclud(?:e|es|ed|ing)|rul(?:e|es|ed|ing) out|r/o|negative for|absence of"
-    r"|lack(?:s|ing)? of|free (?:of|from)|denies|exclusion of|rul(?:e|ed|ing)(?= [^.]*\bout\b)"
+    r"|lack(?:s|ing)?(?: of)?|free (?:of|from)|denies|exclusion of|rul(?:e|ed|ing)(?= [^.]*\bout\b)"
     r"|other than|except(?: for)?"
     r"|(?:misdiagnosed|mistaken|confused|mixed up) (?:for|as|with)|mimic(?:s|k\w+)?"
     r"|(?:differentiat|distinguish)\w* (?:\w+ ){0,3}?(?:from|with)"
@@ -89,7 +89,11 @@ BEFORE = re.compile(
     r"|(?:any|is there|was there|have you|has (?:he|she)|do you|did you) (?:\w+ ){0,3}?history of(?: any)?"
     r"|have you (?:ever )?had|did you (?:ever )?have|(?:is|are|was|were) there any(?! (?:possib|chance|likel))"
     r"|(?:moisturi[sz]|soften|sooth|hydrat)\w*|until(?= (?:\w+ ){0,3}?#+ (?:(?:is|are) seen|appear|form|develop|grow))"
-    r"|(?:may|can|could|might|will) (?:\w+ )?(?:turn into|progress to|develop into)"
+    r"|(?:may|can|could|might|will) (?:\w+ )?(?:turn into|progress to|develop into|evolve into|leave)|leav(?:es|ing)"
+    r"|(?:know|ask|see|check) (?:if|whether) there (?:is|was|are|were)"
+    # Somebody else has it.
+    r"|(?:mother|father|brother|sister|sibling|parent|relative|family member|aunt|uncle|cousin|friend"
+    r"|neighbou?r|wife|husband|someone|someone else|somebody|pet|dog|cat)s? (?:who )?(?:also )?(?:has|have|had|with)"
     r"|worried about|afraid of)\b"
 )
 # What stands before one of these is denied.

@@ -47,6 +47,8 @@ TAXONOMY = load_taxonomy()
         ("Consider fungus", ("fungal_infection",)),
         ("Rash due to itchy skin", ("pruritus",)),
         ("a pseudocyst of the ear", ("pseudocyst_of_the_auricle",)),
+        ("ring granuloma", ("granuloma_annulare",)),
+        ("golden lichen", ("lichen_aureus",)),
         ("white pityriasis on a cheek", ("pityriasis_alba",)),
     ],
 )
@@ -137,6 +139,13 @@ def test_what_is_said_or_suspected_is_read_in_its_order(text, nodes):
         ("The itching is worse at night", ()),
         ("itching and papules for a year", ()),
         ("Mucinous faciitis (MF)", ()),
+        ("a rash without itching that may leave scars", ()),
+        ("vitiligo, lacks any sign of psoriasis", ("vitiligo",)),
+        ("gels dry the skin", ()),
+        ("acne-fighting creams", ()),
+        ("His mother has psoriasis; he has vitiligo", ("vitiligo",)),
+        ("caught from someone who has scabies", ()),
+        ("We should know whether there was a wart", ()),
         ("a burn that burns easily when you burn it", ("burn",)),
     ],
 )

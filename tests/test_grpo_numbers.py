@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -117,13 +118,13 @@ def test_a_weight_push_is_taken_out_of_the_rollout() -> None:
 
 def test_outside_a_step_nothing_is_timed_and_the_loss_scores_as_training() -> None:
     numbers = StepNumbers(None, wanted=True)
-    with numbers.phase("rollout"):  # an evaluation
-        assert numbers._clock.phase is None
-    with numbers.phase("training"):
-        with numbers.phase("scoring"):
-            assert numbers._clock.phase == "training"
-        with numbers.phase("preprocess"), numbers.phase("scoring"):
-            assert numbers._clock.phase == "scoring"
+    seen = []
+    for phases in (["rollout"], ["training", "scoring"], ["training", "preprocess", "scoring"]):  # an evaluation first
+        with ExitStack() as running:
+            for phase in phases:
+                running.enter_context(numbers.phase(phase))
+            seen.append(numbers._clock.phase)
+    assert seen == [None, "training", "scoring"]
 
 
 # --- in the trainer --------------------------------------------------------------------------------------------------

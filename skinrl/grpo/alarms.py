@@ -202,7 +202,8 @@ class Alarms(TrainerCallback, ExportableState):
         checkpoint = Path(args.output_dir) / f"checkpoint-{state.global_step}"
         self.message = (
             f"{message or 'an alarm rang on another process.'} The state is saved in {checkpoint}; checkpoints before "
-            "it may be better. To go on regardless, raise the limit or set it to null (docs/monitoring.md)."
+            "it may be better. Mend the cause, and begin a run of its own from one of them (docs/monitoring.md); this "
+            "one stops again at the next step beyond the limit."
         )
         control.should_log = control.should_save = control.should_training_stop = True
         control.should_evaluate = False

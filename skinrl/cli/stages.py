@@ -84,7 +84,7 @@ def run_grpo(experiment: Experiment) -> RunDirectory:
     """Stage ``grpo``: rewards on the hierarchy improve the policy."""
     from skinrl.cli.rival import check_log
     from skinrl.data.columns import gold_counts
-    from skinrl.data.dataset import grpo_rows
+    from skinrl.data.dataset import grpo_rows, with_groups
     from skinrl.recipe import training_arguments
 
     run = run_directory(experiment, "grpo")
@@ -107,6 +107,8 @@ def run_grpo(experiment: Experiment) -> RunDirectory:
     arguments = training_arguments(recipe, "grpo", SkinGRPOConfig, experiment.file)
     arguments |= {"reward_weights": weights}
     rows = grpo_rows(records, experiment.taxonomy, recipe.questions, seed=recipe.seed, pools=data.pools)
+    if arguments.get("fair_column") is not None:
+        rows = with_groups(rows, records, arguments["fair_column"], experiment.taxonomy)
     engine = arguments.get("vllm_max_model_length") if arguments.get("use_vllm") else None
     refuse_too_long(experiment, start, rows, completion=arguments.get("max_completion_length", 512), engine=engine)
     _say(f"grpo: {len(rows)} prompts, {len(rewards)} rewards, from {start}")

@@ -1,13 +1,15 @@
-"""What rewards are told of a whole dataset: recorded concepts with their share within the label, and label counts."""
+"""What rewards and trainer are told of a whole dataset: recorded concepts, label counts, groups to be fair to."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from skinrl.data.record import Record
+from skinrl.errors import DataError
+from skinrl.taxonomy import Taxonomy
 
 
 class ConceptShares:
@@ -56,3 +58,28 @@ def gold_counts(records: Iterable[Record]) -> dict[str, float]:
         for node, weight in record.labels:
             counts.setdefault(node, []).append(weight)
     return {node: math.fsum(counts[node]) for node in sorted(counts)}
+
+
+def group_values(records: Sequence[Record], column: str, taxonomy: Taxonomy) -> list[str]:
+    """The group of each record by what ``column`` names; empty where the record does not say.
+
+    ``skin_tone`` (scale and value: scales are not merged), ``source``, ``modality``, ``label`` (the gold node of the
+    largest weight), ``disease_class`` (the class of the taxonomy that it stands under), or the name of a slice.
+
+    Raises:
+        DataError: another name; the message lists those that there are.
+    """
+    known: dict[str, Callable[[Record], str]] = {
+        "skin_tone": lambda record: f"{record.skin_tone.scale} {record.skin_tone.value}" if record.skin_tone else "",
+        "source": lambda record: record.source,
+        "modality": lambda record: record.modality,
+        "label": lambda record: record.top_node or "",
+        "disease_class": lambda record: next(iter(taxonomy.path(record.top_node)), "") if record.top_node else "",
+    }
+    slices = {name for record in records for name in record.slices}
+    if column in known:
+        return [known[column](record) for record in records]
+    if column in slices:
+        return [record.slices.get(column, "") for record in records]
+    names = ", ".join([*known, *sorted(slices - known.keys())])
+    raise DataError(f"records cannot be grouped by {column!r}; expected one of {names}")

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from skinrl.data.columns import ConceptShares
+from skinrl.data.columns import ConceptShares, group_values
 from skinrl.data.questions import Pool, Question, QuestionSettings, ask, pools_of, random_for, user_messages
 from skinrl.data.record import Record
 from skinrl.errors import DataError
@@ -77,6 +77,22 @@ def grpo_rows(
 
     rows = list(question_rows(records, taxonomy, questions, seed=seed, pools=pools))
     return Dataset.from_dict({name: [row[name] for row in rows] for name in QUESTION_ROWS}, features=QUESTION_ROWS)
+
+
+def with_groups(rows: Dataset, records: Sequence[Record], column: str, taxonomy: Taxonomy) -> Dataset:
+    """GRPO rows with a text column ``column``, by which the trainer is fair to groups; prompts do not hold it.
+
+    Args:
+        rows: from `grpo_rows` of these records.
+        column: see `group_values`.
+
+    Raises:
+        DataError: the records have no such groups, or the rows such a column already.
+    """
+    values = group_values(records, column, taxonomy)
+    if column in rows.column_names:
+        raise DataError(f"rows have a column {column!r} of their own; give the slice another name")
+    return rows.add_column(column, values)
 
 
 def eval_rows(

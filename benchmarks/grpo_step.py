@@ -129,7 +129,9 @@ def trainer_of(stock: bool, cell: Cell, checkpoint: Path, folder: Path, *, gpu: 
         "num_generations": cell.generations, "report_to": [], "use_cpu": not gpu, "bf16": gpu,
         "gradient_checkpointing": gpu, "max_completion_length": cell.completion,
     }  # fmt: skip
-    args = GRPOConfig(**settings) if stock else SkinGRPOConfig(**settings, rollout_gap=False, ban_vision_tokens=False)
+    # What stock does not have, and would make the gradients others: the ban, and the tower on a zero image
+    ours = settings | {"rollout_gap": False, "ban_vision_tokens": False, "mixed_batches": False}
+    args = GRPOConfig(**settings) if stock else SkinGRPOConfig(**ours)
     made = (GRPOTrainer if stock else SkinGRPOTrainer)(
         model=model, reward_funcs=len, args=args, processing_class=processor,
         train_dataset=Dataset.from_list([{"prompt": "x"}] * 4),

@@ -33,9 +33,15 @@ _SHOWN = frozenset({"blister", "scratch"})  # seen in the picture, unlike an itc
 _SIGNS = _SHOWN | {"itch", "itching", "itchy", "itchiness", "skin", "mark"}
 _CAUSE = re.compile(r"\b(?:due to|caused by|because of)\W+(?:the )?$")
 _ASKS = re.compile(r"\W*(?:what|which|why|how|does|do|is|are|can|could)\b", re.IGNORECASE)
-_TREATED = re.compile(r"\b(?:control|reliev|reduc|stop|treat|for|anti|with|without)\w*\W+(?:the )?$", re.IGNORECASE)
+# What is treated, awaited, or seen among other things.
+_NO_SIGN = re.compile(
+    r"\b(?:control|reliev|reduc|stop|treat|for|anti|with|without)\w*\W+(?:the )?$|\b(?:if|when|whenever|till|until)\b"
+    r"|\b(?:see|sees|saw|observed?|shows?|find|found)\b[^.]*,[^.]*$"
+)
 _VERBS = frozenset({"burn", "scratch", "itch", "scar", "blister"})
-_BEFORE_VERB = frozenset({"to", "not", "dont", "doesnt", "does", "do", "can", "will", "may", "you", "they", "we", "i"})
+_BEFORE_VERB = frozenset(
+    {"to", "not", "dont", "doesnt", "does", "do", "can", "will", "may", "you", "they", "we", "i", "itch"}
+)
 _BEHIND_VERB = frozenset({"it", "them", "off", "your", "easily"})
 # Lice that do one of these are animals, no disease.
 _ANIMALS = frozenset({"louse", "mite"})
@@ -61,7 +67,6 @@ _CLAIMS = re.compile(
     r"\b(?:(?:it|this|that) is|consider\w*|suspect\w*|may|might|could|should|likely|probab\w+|possib\w+|looks?|seems?"
     r"|appears?|think|diagnos\w+)\b(?! not)[^,]*$"
 )
-_IF = re.compile(r"\b(?:if|when|whenever|till|until)\b")
 _SHORT = re.compile(r"[A-Z]{2,6}")
 _OPENED = re.compile(r"\s*[(\[]\s*(?:\w+\s+)?")
 _FIRST_REACH = 6  # words between a cue and the first name that it denies
@@ -104,7 +109,7 @@ def asserted_spans(text: str, lexicon: Lexicon, spelt: Spelt) -> list[NamedNode]
             words = {normal_token(word) for word in _WORD.findall(sentence[name.start : name.stop].lower())}
             if not words <= _SIGNS or (_CAUSE.search(before) and _SHOWN.isdisjoint(words)):
                 found.append(_Said(moved, start, claimed))
-            elif not asked and not _TREATED.search(before) and not _IF.search(before):
+            elif not asked and not _NO_SIGN.search(before):
                 signs += [moved] if claimed or not _SHOWN.isdisjoint(words) else []
     return _without_refuted(found, refuted, lexicon) or signs
 
@@ -175,6 +180,8 @@ def _is_thing(span: Span, words: list[str]) -> bool:
     return (
         words[max(0, span.start - 1) : span.start] == ["anti"]
         or not _OTHER_THINGS.isdisjoint(behind)
+        or words[span.start : span.stop + 1] == ["varicella", "zoster"]
+        or words[max(0, span.start - 1) : span.stop] == ["varicella", "zoster"]
         or (words[span.stop - 1] in _ANIMALS and not _LIVE.isdisjoint(behind))
         or " ".join(words[span.start : span.stop + 1]).startswith(_NO_NAME)
         or _is_verb(span, words)

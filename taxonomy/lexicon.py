@@ -8,7 +8,7 @@ from typing import NamedTuple
 from skinrl.errors import TaxonomyError
 from skinrl.taxonomy.graph import Match, Node
 from skinrl.taxonomy.text import normal_token, plain, raw_tokens, stem, stems, tokens
-from skinrl.taxonomy.wording import FILLER, HARMLESS, REFUSED
+from skinrl.taxonomy.wording import ELSEWHERE, FILLER, HARMLESS, REFUSED
 
 _LONGEST_ABBREVIATION = 6
 _CALLED = ("disease", "syndrome")
@@ -262,8 +262,11 @@ def _shortest_free_name(name: str) -> int:
 def _of_another_kind(before: str, name: str) -> bool:
     """Whether the word before makes another disease of a name.
 
-    A naevus is any birthmark, and "verrucous" is no mole; a keratosis is any horny skin, of the pores or the sun.
+    A naevus is any birthmark, and "verrucous" is no mole; a keratosis is any horny skin, of the pores or the sun; and
+    many diseases of the skin have a namesake in another organ ("uveal melanoma").
     """
+    if before in ELSEWHERE:
+        return True
     if name == "keratosis":
         return before not in HARMLESS and before not in REFUSED and before not in _BEFORE_ANY
     return name == "nevus" and before.endswith(("ous", "oid", "al", "ic", "ar")) and before not in HARMLESS

@@ -8,6 +8,7 @@ from itertools import combinations
 from typing import Any
 
 from rapidfuzz import fuzz, process
+from rapidfuzz.distance import OSA
 
 from skinrl.taxonomy.assertion import asserted_spans
 from skinrl.taxonomy.graph import Match, Node
@@ -20,12 +21,16 @@ _BRACKETS = re.compile(r"[(\[]([^()\[\]]*)[)\]]")
 # What coding systems add behind a name: SNOMED CT's semantic tags, and that it is an old one.
 _TAGS = frozenset({"disorder", "finding", "morphologic abnormality", "diagnosis", "formerly", "obsolete"})
 _LIKE = re.compile(r"\b(\w+)-like\s+", re.IGNORECASE)  # "urticaria-like drug rash" is a drug rash
+_INFECTED = re.compile(
+    r"(.*\w)\s+with (?:a )?(?:secondary |local |bacterial )*(?:infection|inflammation)\W*", re.IGNORECASE
+)
 _ABBREVIATED = re.compile(r"\s*([A-Za-z]{2,6})\s+[-–:]\s+(\S.*)")  # "CD - Contact dermatitis"
 _EXAMINED = re.compile(r"\s*(?:O/E|On examination)\s*[-–:]\s*(.*?)(?: present)?\s*", re.IGNORECASE)
 _FILE_ENDING = re.compile(r"\.(?:jpe?g|png|gif|tiff?|webp|html?)$", re.IGNORECASE)
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|(?<=[A-Za-z])(?=[0-9])|(?<=[0-9])(?=[A-Za-z])")
 _SHORTEST_STUMP = 4  # "Derm" for dermatitis, in run-together labels alone
 _SHORTEST_MENDED = 6  # letters of a word in free text that may hold a typing error
+_SHORTEST_WITH_TWO = 11
 _LONGEST = 24  # words; a longer text is prose
 _CACHE_SIZE = 65536
 
@@ -131,6 +136,10 @@ class Resolver:
         if examined is not None:
             seen = self.resolve(examined[1])
             return self._as("remark", 0.97, seen.node if seen is not None else None)
+        infected = _INFECTED.fullmatch(text)
+        if infected is not None:
+            match = self.resolve(infected[1])
+            return self._as("context", 0.95, match.node if match is not None else None)
         if "/" in text:
             return None if refused else self._with_slash(text)
         if ";" in text:
@@ -259,7 +268,7 @@ class Resolver:
         if found is None:
             speller = self._word_spellers.get(word[-2:])
             near = speller.read([(word,)])[0] if speller is not None else None
-            found = near[0] if near is not None else word
+            found = near[0] if near is not None and _one_slip(word, near[0]) else word
             if len(self._spelling_cache) >= _CACHE_SIZE:
                 self._spelling_cache.clear()
             self._spelling_cache[word] = found
@@ -281,6 +290,14 @@ class Resolver:
             best[id] = max(best.get(id, 0.0), blended)
         ranked = sorted(best.items(), key=lambda entry: (-entry[1], entry[0]))[:n]
         return [Match(id, "fuzzy", round(score, 4)) for id, score in ranked]
+
+
+def _one_slip(word: str, known: str) -> bool:
+    """In free text, with no whole name to go by, one error alone counts in a word of less than eleven letters.
+
+    Or two words of science would be one: exocytosis is no exostosis.
+    """
+    return len(word) >= _SHORTEST_WITH_TWO or OSA.distance(word, known, score_cutoff=1) <= 1
 
 
 def _shortened(words: tuple[str, ...]) -> Iterator[tuple[str, ...]]:

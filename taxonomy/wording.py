@@ -35,6 +35,12 @@ _SITES = """
 scalp face facial cheek nose nasal ear lip eyelid eye forehead temple chin neck trunk chest back abdomen shoulder arm
 forearm elbow wrist hand finger palm leg thigh knee shin ankle foot toe sole buttock limb extremity body
 """
+# Organs in front of a name: the disease is none of the skin.
+_ELSEWHERE = """
+meningeal leptomeningeal uveal ocular intraocular choroidal retinal corneal cerebral brain spinal pulmonary lung
+pleural bronchial tracheal laryngeal esophageal gastric intestinal colonic colorectal hepatic liver renal kidney
+bladder cardiac heart bone thyroid pancreatic splenic ovarian uterine prostatic pituitary adrenal sinonasal
+"""
 
 
 def _words(text: str) -> frozenset[str]:
@@ -43,6 +49,7 @@ def _words(text: str) -> frozenset[str]:
 
 REFUSED = _words(_REFUSED)
 FILLER = _words(_FILLER)
+ELSEWHERE = _words(_ELSEWHERE)
 HARMLESS = FILLER | _words(_SITES)
 
 # ---- cues in free text: small letters, no apostrophes

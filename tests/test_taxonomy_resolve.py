@@ -107,6 +107,7 @@ def test_different_words_stay_different(one, other):
         ("pseudocyst of the ear", "pseudocyst_of_the_auricle", "order"),
         ("barba tinea", "tinea_barbae", "order"),
         ("infected vitiligo", "vitiligo", "context"),
+        ("vitiligo with secondary infection", "vitiligo", "context"),
     ],
 )
 def test_a_name_is_read(text, node, how):
@@ -160,6 +161,9 @@ def test_a_name_is_read(text, node, how):
         "nevus, melanoma excluded",
         "rule out melanoma",
         "melanoma unlikely",
+        "uveal melanoma",
+        "not melanoma with infection",
+        "melanoma or nevus with infection",
         "melanoma cannot be excluded",
         "possible melanoma",
         "malignant nevus",

@@ -67,6 +67,8 @@ _CLAIMS = re.compile(
     r"\b(?:(?:it|this|that) is|consider\w*|suspect\w*|may|might|could|should|likely|probab\w+|possib\w+|looks?|seems?"
     r"|appears?|think|diagnos\w+)\b(?! not)[^,]*$"
 )
+_HEAD_OF = re.compile(r"\b([A-Za-z]+) of (?:the )?([A-Za-z]+(?:(?:, (?:and |or )?| and | or )[A-Za-z]+)+)")
+_COMMA_AND = re.compile(r", (?:and |or )?| and | or ")
 _SHORT = re.compile(r"[A-Z]{2,6}")
 _OPENED = re.compile(r"\s*[(\[]\s*(?:\w+\s+)?")
 _FIRST_REACH = 6  # words between a cue and the first name that it denies
@@ -94,7 +96,7 @@ def asserted_spans(text: str, lexicon: Lexicon, spelt: Spelt) -> list[NamedNode]
     text = plain(_IS.sub(r"\1 is", text))
     for start, stop in _between(_SENTENCE, text):
         sentence = text[start:stop]
-        names = list(_names(sentence, lexicon, spelt))
+        names = sorted(_names(sentence, lexicon, spelt))
         denied = _denied(text[start : stop + 1].lower(), names) if names else set()
         asked = text[stop : stop + 1] == "?" or _ASKS.match(sentence) is not None
         for name in names:
@@ -163,6 +165,18 @@ def _names(sentence: str, lexicon: Lexicon, spelt: Spelt) -> Iterator[NamedNode]
             if not inside and sentence[last : last + 5] != "-like" and not _is_thing(span, words):
                 yield NamedNode(first, last, span.node)
     yield from whole
+    yield from _listed_behind(sentence, lexicon)
+
+
+def _listed_behind(sentence: str, lexicon: Lexicon) -> Iterator[NamedNode]:
+    """The second and later of several names with one head in front: "bites of mosquitoes, fleas and bedbugs"."""
+    for found in _HEAD_OF.finditer(sentence):
+        first = found.start(2)
+        items = [(first + start, first + stop) for start, stop in _between(_COMMA_AND, found[2])]
+        nodes = [lexicon.node_of(f"{sentence[start:stop]} {found[1]}") for start, stop in items]
+        for (start, stop), node in zip(items[1:], nodes[1:], strict=True):
+            if nodes[0] is not None and node is not None:
+                yield NamedNode(start, stop, node)
 
 
 def _across_commas(sentence: str, lexicon: Lexicon) -> Iterator[NamedNode]:

@@ -21,6 +21,7 @@ _PLAIN = str.maketrans(
 # Plurals that no rule below gets right.
 _IRREGULAR = {
     "nevi": "nevus",
+    "mosquitoes": "mosquito",
     "comedones": "comedo",
     "lentigines": "lentigo",
     "fungi": "fungus",

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from datasets import Dataset
+from programs import run_program
 from tiny_model import build_tiny_text, build_tiny_vlm, image_rows, text_rows
 
 from skinrl.errors import InputError
@@ -17,6 +18,7 @@ from skinrl.files import read_jsonl
 from skinrl.grpo import signal
 from skinrl.grpo.bad_batch import BadBatchError, RewardShapeError, check_values
 from skinrl.grpo.config import SkinGRPOConfig
+from skinrl.grpo.resample import assign
 from skinrl.grpo.reward_failure import RewardError
 from skinrl.grpo.signal import left_out, signal_of, why_all_count
 from skinrl.grpo.trainer import SkinGRPOTrainer
@@ -298,6 +300,13 @@ def test_other_prompts_take_the_place_of_flat_groups(text: str, tmp_path: Path) 
             assert number_of(prompt) == int(name.split()[1])
 
 
+def test_a_candidate_takes_the_place_of_a_flat_group_of_its_own_process_first() -> None:
+    # two processes, three groups and two candidates each
+    assert assign([0, 1, 4], [1, 2, 3], groups=3, share=2) == [(0, 1), (1, 3), (4, 2)]
+    assert assign([0, 1], [2, 3], groups=3, share=2) == [(0, 2), (1, 3)]
+    assert assign([5], [], groups=3, share=2) == []
+
+
 def test_resampling_stops_at_its_cap_and_leaves_the_rest_out(text: str, tmp_path: Path) -> None:
     trainer = build(
         text, tmp_path, with_ids(text_rows(12)), flat_on(set(range(12))), resample_flat_groups=1, max_steps=1
@@ -436,3 +445,25 @@ def test_a_step_that_nothing_scores_stops_the_run(text: str, tmp_path: Path) -> 
     trainer = build(text, tmp_path, text_rows(4), silent_on({0, 1, 2, 3}))
     with pytest.raises(BadBatchError, match=r"no reward scored any of the 4 groups"):
         trainer.train()
+
+
+# Two processes
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scenario", ["ddp", "zero3"])
+def test_two_processes_leave_out_flat_groups_with_equal_passes_and_the_same_numbers(
+    tmp_path: Path, scenario: str
+) -> None:
+    result = run_program("grpo_groups_program.py", scenario, tmp_path, processes=2, timeout=280)
+    whole, skip, resample = result["whole"], result["skip"], result["resample"]
+    assert len(whole["loss"]) == 3
+    assert skip["loss"] == pytest.approx(whole["loss"], abs=1e-5)
+    assert skip["grad_norm"] == pytest.approx(whole["grad_norm"], rel=1e-3, abs=1e-6)
+    assert whole["passes"] == [8, 8, 8]
+    assert skip["passes"] == [8, 4, 1]  # as many rows as the process with most signal; one where none has any
+    assert skip["groups/without_spread"] == [0.5, 0.5, 1.0]
+    # the first process drew two flat groups; one of the candidates in their place is the other process's
+    assert resample["groups/without_spread"] == resample["groups/replaced"] == [0.5, 0.25]
+    assert max(resample["rollout/logp_gap_mean"]) < 1e-5  # completions moved with their images and log-probs
+    assert all(norm > 0 for norm in resample["grad_norm"])

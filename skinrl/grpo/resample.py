@@ -11,8 +11,8 @@ as little as one that is.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -39,6 +39,16 @@ class Sampled:
     images: list[Any] | None
     rewards: torch.Tensor
     extras: Mapping[str, Any]
+
+    def without_row(self) -> Sampled:
+        """To be sent to another process, which reads the row, and its images, itself."""
+        own = images_of(self.row)
+        return replace(self, row={}, images=self.images if own is None else None, rewards=self.rewards.cpu())
+
+    def with_row(self, row: Row) -> Sampled:
+        """As it was sampled, given its row."""
+        own = images_of(row)
+        return replace(self, row=dict(row), images=self.images if own is None else own)
 
 
 @dataclass(frozen=True)
@@ -112,52 +122,78 @@ class Resampler:
 
     def choose(self, rows: list[Row]) -> Choice:
         """Sample the rows, then others in place of flat groups. All processes call it together."""
-        trainer = self._trainer
+        trainer, limit = self._trainer, self._trainer.args.flat_group_limit
         generations, processes = trainer.num_generations, trainer.accelerator.num_processes
         sampled, signal = self._sample(rows)
         ids = gather_object([row.get("id") for row in rows[::generations]])
-        first, groups = signal, len(ids) // processes
-        further = self._others(set(ids))
+        first, further = signal, self._others(set(ids))
         dropped: list[Drop] = []
         replaced = rounds = 0
-        while rounds < self._rounds:
-            flat = signal.flat(trainer.args.flat_group_limit).view(processes, groups)
-            wanted = int(flat.sum(1).max())
-            fresh = [index for index, _ in zip(further, range(wanted * processes), strict=False)]
-            if wanted == 0 or len(fresh) < wanted * processes:
+        while rounds < self._rounds and (places := signal.flat(limit).nonzero()[:, 0].tolist()):
+            # every process rolls out as many prompts: rollouts and rewards are gathered
+            share = min(math.ceil(len(places) / processes), len(further) // processes)
+            if share == 0:
                 break
             rounds += 1
-            # every process rolls out as many prompts: rollouts and rewards are gathered
-            own = fresh[trainer.accelerator.process_index * wanted :][:wanted]
-            shown = [trainer.train_dataset[index] for index in own]  # an image is decoded once
-            new_sampled, new_signal = self._sample([row for row in shown for _ in range(generations)])
-            new_flat = new_signal.flat(trainer.args.flat_group_limit).view(processes, wanted)
-            places, sources = [], []
-            for process in range(processes):
-                free = flat[process].nonzero()[:, 0].tolist()
-                good = (~new_flat[process]).nonzero()[:, 0].tolist()
-                for place, source in zip(free, good, strict=False):
-                    places.append(process * groups + place)
-                    sources.append(process * wanted + source)
-                    if process == trainer.accelerator.process_index:
-                        at, of = place * generations, source * generations
-                        sampled[at : at + generations] = new_sampled[of : of + generations]
-            new_ids = [self._ids[index] for index in fresh]
-            dropped += [self._drop(signal, at, ids[at], "resampled") for at in places]
-            for candidate in sorted(set(range(len(new_ids))) - set(sources)):
-                dropped.append(self._drop(new_signal, candidate, new_ids[candidate], "not taken"))
-            for place, source in zip(places, sources, strict=True):
-                ids[place] = new_ids[source]
-            signal = signal.replace(places, new_signal, sources)
-            replaced += len(places)
+            fresh, further = further[: share * processes], further[share * processes :]
+            candidates, new = self._sample_prompts(fresh[trainer.accelerator.process_index * share :][:share])
+            sources = (~new.flat(limit)).nonzero()[:, 0].tolist()
+            moves = assign(places, sources, len(ids) // processes, share)
+            self._move(sampled, candidates, moves, fresh, len(ids) // processes)
+            dropped += [self._drop(signal, place, ids[place], "resampled") for place, _ in moves]
+            taken = {source for _, source in moves}
+            left = [candidate for candidate in range(len(fresh)) if candidate not in taken]
+            dropped += [self._drop(new, candidate, self._ids[fresh[candidate]], "not taken") for candidate in left]
+            for place, source in moves:
+                ids[place] = self._ids[fresh[source]]
+            signal = signal.replace([place for place, _ in moves], new, [source for _, source in moves])
+            replaced += len(moves)
         return Choice(sampled, first, dropped, replaced, rounds)
+
+    def _sample_prompts(self, indices: Sequence[int]) -> tuple[list[Sampled], GroupSignal]:
+        shown = [self._trainer.train_dataset[index] for index in indices]  # an image is decoded once
+        return self._sample([row for row in shown for _ in range(self._trainer.num_generations)])
+
+    def _move(
+        self,
+        sampled: list[Sampled],
+        candidates: Sequence[Sampled],
+        moves: Sequence[tuple[int, int]],
+        fresh: Sequence[int],
+        groups: int,
+    ) -> None:
+        """Put candidates into ``sampled``, this process's own and those that another one sampled for it.
+
+        Args:
+            moves: (group of all processes, candidate of all processes).
+            groups: of each process.
+        """
+        generations, process = self._trainer.num_generations, self._trainer.accelerator.process_index
+        share = len(candidates) // generations
+        sent: dict[int, list[Sampled]] = {}
+        for place, source in moves:
+            if source // share == process:
+                at = (source % share) * generations
+                sent[place] = list(candidates[at : at + generations])
+        if any(place // groups != source // share for place, source in moves):
+            away = {place: [one.without_row() for one in group] for place, group in sent.items()}
+            for others in gather_object([{p: group for p, group in away.items() if p // groups != process}]):
+                sent |= {place: group for place, group in others.items() if place // groups == process}
+        for place, source in moves:
+            if place // groups == process:
+                group = sent[place]
+                if source // share != process:
+                    row = self._trainer.train_dataset[fresh[source]]
+                    group = [one.with_row(row) for one in group]
+                at = (place % groups) * generations
+                sampled[at : at + generations] = group
 
     def _drop(self, signal: GroupSignal, group: int, name: Any, fate: str) -> Drop:
         flat = bool(signal.flat(self._trainer.args.flat_group_limit)[group])
         reason = reason_of(signal, group) if flat else "no place was free"
         return Drop(name, signal.reward[group].item(), signal.spread[group].item(), reason, fate)
 
-    def _others(self, used: set[Any]) -> Iterator[int]:
+    def _others(self, used: set[Any]) -> list[int]:
         """Row numbers of prompts that the batch does not show, in an order that follows from (seed, step)."""
         trainer = self._trainer
         seed = rollout_seed(trainer.args.seed, 0, "resample", trainer.state.global_step, 0)
@@ -166,7 +202,7 @@ class Resampler:
             order = torch.randperm(len(self._ids), generator=generator).tolist()
         else:
             order = list(dict.fromkeys(balanced_order(self._values, generator)))
-        return (index for index in order if self._ids[index] is None or self._ids[index] not in used)
+        return [index for index in order if self._ids[index] is None or self._ids[index] not in used]
 
     def _sample(self, rows: list[Row]) -> tuple[list[Sampled], GroupSignal]:
         """Roll out and score some rows, without a word to TRL's log of completions."""
@@ -199,15 +235,34 @@ class Resampler:
 def prompts_of(rows: Sequence[Row]) -> list[Any]:
     """Prompts as TRL's ``_generate_and_score_completions`` hands them to ``_generate``: images inside the messages."""
     prompts = [row["prompt"] for row in rows]
-    if "images" in rows[0]:
-        images = [row.get("images") for row in rows]
-    elif "image" in rows[0]:
-        images = [None if row.get("image") is None else [row["image"]] for row in rows]
-    else:
-        return prompts
-    if all(shown == [] for shown in images):
+    images = [images_of(row) for row in rows]
+    if ("images" not in rows[0] and "image" not in rows[0]) or all(shown == [] for shown in images):
         return prompts
     return [prepare_multimodal_messages(prompt, images=shown) for prompt, shown in zip(prompts, images, strict=True)]
+
+
+def images_of(row: Mapping[str, Any]) -> list[Any] | None:
+    """The images of a dataset row; None where it has no column of them."""
+    if "images" in row:
+        return row["images"]  # type: ignore[no-any-return]
+    return [row["image"]] if row.get("image") is not None else None
+
+
+def assign(places: Sequence[int], sources: Sequence[int], groups: int, share: int) -> list[tuple[int, int]]:
+    """Which candidate takes which flat group's place: one of the same process where there is one.
+
+    Args:
+        places: flat groups, numbered over all processes, ``groups`` to each.
+        sources: candidates with a spread, numbered over all processes, ``share`` to each.
+    """
+    free, good, moves = list(places), list(sources), []
+    for place in places:
+        own = next((source for source in good if source // share == place // groups), None)
+        if own is not None:
+            moves.append((place, own))
+            free.remove(place)
+            good.remove(own)
+    return sorted([*moves, *zip(free, good, strict=False)])
 
 
 class Replay:
@@ -235,4 +290,4 @@ class Replay:
         names = sorted({name for one in self._sampled for name in one.extras})
         for name in names:
             extra_logs[name] = [one.extras.get(name) for one in self._sampled]
-        return torch.stack([one.rewards for one in self._sampled])
+        return torch.stack([one.rewards.to(self._sampled[0].rewards.device) for one in self._sampled])

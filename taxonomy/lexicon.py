@@ -222,16 +222,13 @@ class Lexicon:
 
     def _turned_round(self, words: Sequence[str], comma: int, commas: Sequence[int]) -> Span | None:
         end = next((other for other in commas if other > comma), len(words))
-        while end > comma and words[end - 1].isdigit():
-            end -= 1
-        behind = words[comma:end]
+        behind = [word for word in words[comma:end] if not word.isdigit()]
         if not behind or len(behind) > _BEFORE_COMMA or self.spans(behind, behind):
             return None
         for at in range(max(0, comma - _BEFORE_COMMA), comma):
-            node = self.stems.get(stems(words[at:end]))
-            if node is not None and any(
-                span.stop == comma - at for span in self.spans(words[at:comma], words[at:comma])
-            ):
+            before = [word for word in words[at:comma] if not word.isdigit()]
+            node = self.stems.get(stems((*before, *behind)))
+            if node is not None and any(span.stop == len(before) for span in self.spans(before, before)):
                 return Span(at, end, node)
         return None
 

@@ -232,17 +232,19 @@ class Resolver:
     def _in_context(self, text: str, words: tuple[str, ...]) -> Match | None:
         if not REFUSED.isdisjoint(words) or "(" in text or "[" in text:
             return None
-        if ";" not in text and "/" not in text and not ("," in text and self._unrelated(text)):
-            for harmless in (FILLER, HARMLESS):  # "psoriasis of the scalp" is scalp psoriasis
-                kept = [word for word in words if word not in harmless]
-                node = self._lexicon.bags.get(tuple(sorted(kept))) or self._lexicon.stems.get(stems(kept))
-                if node is not None:
-                    return Match(node, "context", 0.95)
         spans = self._lexicon.spans(words, words)
         inside = {at for span in spans for at in range(span.start, span.stop)}
         rest = (word for at, word in enumerate(words) if at not in inside)
         nodes = {span.node for span in spans}
-        return Match(nodes.pop(), "context", 0.95) if len(nodes) == 1 and HARMLESS.issuperset(rest) else None
+        whole = nodes.pop() if len(nodes) == 1 and HARMLESS.issuperset(rest) else None
+        if ";" not in text and "/" not in text and not ("," in text and self._unrelated(text)):
+            for harmless in (FILLER, HARMLESS):  # "psoriasis of the scalp" is scalp psoriasis
+                kept = [word for word in words if word not in harmless]
+                node = self._lexicon.bags.get(tuple(sorted(kept))) or self._lexicon.stems.get(stems(kept))
+                if node is not None:  # "a common wart" is more than the wart that is left of it
+                    narrower = whole is not None and node in self._lexicon.above[whole]
+                    return self._as("context", 0.95, whole if narrower else node)
+        return self._as("context", 0.95, whole)
 
     # ------------------------------------------------------------------------------------------------ mentions
 

@@ -90,7 +90,7 @@ BEFORE = re.compile(
     r"|other than|except(?: for)?"
     r"|(?:misdiagnosed|mistaken|confused|mixed up) (?:for|as|with)|mimic(?:s|k\w+)?"
     r"|(?:differentiat|distinguish)\w* (?:\w+ ){0,3}?(?:from|with)"
-    r"|(?:check|test|screen)(?:ed|ing|s)? (?:\w+ )?(?:for|on)"
+    r"|(?:check|test|screen)(?:ed|ing|s)? (?:(?!available)\w+ )?(?:for|on)"
     r"|family history of|risk of|prevents?|preventing|avoid|avoiding"
     r"|(?:vaccinat|immuni|protect)\w* (?:against|from|for)"
     r"|(?:any|is there|was there|have you|has (?:he|she)|do you|did you) (?:\w+ ){0,3}?history of(?: any)?"

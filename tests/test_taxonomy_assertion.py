@@ -51,6 +51,8 @@ TAXONOMY = load_taxonomy()
         ("bites of mosquitoes, fleas, and ticks", ("mosquito_bite", "flea_bite", "tick_bite")),
         ("No bites of mosquitoes or fleas", ()),
         ("psoriasis of the scalp and knees", ("scalp_psoriasis",)),
+        ("Psoriasis 14, pustular", ("pustular_psoriasis",)),
+        ("Is genetic testing available for neurofibromatosis?", ("neurofibromatosis",)),
         ("golden lichen", ("lichen_aureus",)),
         ("white pityriasis on a cheek", ("pityriasis_alba",)),
     ],

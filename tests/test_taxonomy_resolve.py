@@ -107,6 +107,7 @@ def test_different_words_stay_different(one, other):
         ("pseudocyst of the ear", "pseudocyst_of_the_auricle", "order"),
         ("barba tinea", "tinea_barbae", "order"),
         ("infected vitiligo", "vitiligo", "context"),
+        ("This is a common wart.", "verruca_vulgaris", "context"),
         ("vitiligo with secondary infection", "vitiligo", "context"),
     ],
 )

@@ -91,32 +91,36 @@ def summary(trainer: Any) -> dict[str, Any]:
 
 
 def one_engine() -> tuple[list[Any], list[list[int]]]:
-    """Have all trainers of this process share one vLLM engine.
+    """Have all trainers of this process share one vLLM engine, and those whose adapters are served another.
 
     Sound because a trainer pushes every weight before its first rollout.
 
     Returns:
-        a list that will hold the engine, and one that will hold, for each of its calls, the completions asked for by
-        each prompt.
+        a list that will hold the engines, and one that will hold, for each of their calls, the completions asked for
+        by each prompt.
     """
     from trl.generation import vllm_generation as trl_vllm
 
     real: Callable[..., Any] = trl_vllm.LLM
     made: list[Any] = []
+    kinds: list[bool] = []
     calls: list[list[int]] = []
 
     def shared(**arguments: Any) -> Any:
-        if not made:
-            made.append(real(**arguments))
-            generate = made[0].generate
+        kind = "enable_lora" in arguments
+        if kind not in kinds:
+            llm = real(**arguments)
+            kinds.append(kind)
+            made.append(llm)
+            generate = llm.generate
 
             def counted(prompts: Any, sampling_params: Any, **kwargs: Any) -> Any:
                 several = sampling_params if isinstance(sampling_params, list) else [sampling_params] * len(prompts)
                 calls.append([own.n for own in several])
                 return generate(prompts, sampling_params=sampling_params, **kwargs)
 
-            made[0].generate = counted
-        return made[0]
+            llm.generate = counted
+        return made[kinds.index(kind)]
 
     trl_vllm.LLM = shared
     return made, calls
@@ -195,12 +199,15 @@ def colocate(folder: Path) -> dict[str, Any]:
     trainer.vllm_generation.generate = types.MethodType(VLLMGeneration.generate, trainer.vllm_generation)
     result["stock_prompt"] = {"stock": gap_of_rollout(trainer, rows), "ours": ours}
 
-    # adapters on language model, tower and merger; the frozen base must not wear
-    trainer = build(folder, image_rows(4), lora=True, max_steps=3)
-    base = {n: p.detach().clone() for n, p in trainer.model.named_parameters() if not p.requires_grad}
-    trainer.train()
-    kept = all(torch.equal(p, base[n]) for n, p in trainer.model.named_parameters() if n in base)
-    result["lora"] = {**summary(trainer), "base_unchanged": kept, "frozen": len(base)}
+    # adapters on language model, tower and merger, pushed in both ways; the frozen base must not wear
+    for name, way in (("lora", "merge"), ("adapter", "auto")):
+        trainer = build(folder, image_rows(4), lora=True, max_steps=3, vllm_lora=way)
+        base = {n: p.detach().clone() for n, p in trainer.model.named_parameters() if not p.requires_grad}
+        trainer.train()
+        kept = all(torch.equal(p, base[n]) for n, p in trainer.model.named_parameters() if n in base)
+        result[name] = {**summary(trainer), "base_unchanged": kept, "frozen": len(base)}
+    result["adapters"] = sorted(made[1].llm_engine.list_loras())
+    result["adapters_on_disk"] = len(list(Path("/dev/shm").glob("skinrl-adapter-*")))
 
     # many steps, new images in each
     trainer = build(folder, image_rows(60), max_steps=30, max_completion_length=8)
@@ -283,7 +290,8 @@ def zero3(folder: Path) -> dict[str, Any]:
     result: dict[str, Any] = {}
     for name, lora, changes in (
         ("vllm", False, {}),
-        ("vllm_lora", True, {}),
+        ("vllm_lora", True, {"vllm_lora": "merge"}),
+        ("vllm_adapter", True, {}),
         ("generate", False, {"use_vllm": False}),
     ):
         trainer = build(folder, rows, lora=lora, **common, **changes)

@@ -76,7 +76,14 @@ def test_the_prompt_that_stock_trl_sends_makes_another_policy(colocate: Any) -> 
 
 def test_vision_tokens_are_never_sampled(colocate: Any, server: Any, zero3: Any) -> None:
     # 5 of about 400 tokens of a random policy: some 10 would be expected in each run
-    for run in (colocate["full"], colocate["lora"], server["full"], zero3["vllm"], zero3["generate"]):
+    for run in (
+        colocate["full"],
+        colocate["lora"],
+        colocate["adapter"],
+        server["full"],
+        zero3["vllm"],
+        zero3["generate"],
+    ):
         assert run["tokens"] > 200
         assert run["banned_tokens"] == 0
 
@@ -85,6 +92,13 @@ def test_lora_is_pushed_merged_and_leaves_the_frozen_base_as_it_was(colocate: An
     assert_one_policy(colocate["lora"], steps=3)
     assert colocate["lora"]["frozen"] > 40
     assert colocate["lora"]["base_unchanged"]
+
+
+def test_an_adapter_is_served_beside_the_base_and_the_newest_push_alone_is_kept(colocate: Any) -> None:
+    assert_one_policy(colocate["adapter"], steps=3)
+    assert colocate["adapter"]["base_unchanged"]
+    assert colocate["adapters"] == [3]
+    assert colocate["adapters_on_disk"] == 0
 
 
 def test_stale_weights_stop_the_run_and_leave_the_batch_on_disk(colocate: Any) -> None:
@@ -104,7 +118,7 @@ def test_a_stopped_server_leaves_no_process_behind(server: Any) -> None:
     assert not server["healthy_after_stop"]
 
 
-@pytest.mark.parametrize("way", ["vllm", "vllm_lora", "generate"])
+@pytest.mark.parametrize("way", ["vllm", "vllm_lora", "vllm_adapter", "generate"])
 def test_zero3_on_two_processes_rolls_out_the_trained_policy(zero3: Any, way: str) -> None:
     assert zero3[way]["whole_parameters"] == 0
     assert_one_policy(zero3[way], steps=3)

@@ -65,6 +65,18 @@ def merged_parameters(
             yield name.replace(".base_layer", ""), weight
 
 
+def base_parameters(
+    model: Any, gather: Callable[[list[Any]], AbstractContextManager[Any]]
+) -> Iterator[tuple[str, torch.Tensor]]:
+    """(name, tensor) of a PEFT model without its adapters, under the base model's own names; see above."""
+    for name, parameter in model.named_parameters():
+        name = name.removeprefix(_WRAPPER)
+        if model.prefix in name or "original_module" in name:
+            continue
+        with gather([parameter]):
+            yield _plain(name), parameter.data
+
+
 def _parameters(part: Any) -> list[Any]:
     return list(part.parameters()) if hasattr(part, "parameters") else [part]
 

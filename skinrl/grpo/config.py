@@ -75,6 +75,9 @@ class SkinGRPOConfig(GRPOConfig):
         vllm_mm_processor_kwargs: further arguments of the colocated vLLM's image processor, beside the pixel limits.
         vllm_mm_processor_cache_gb: GiB of preprocessed images that a colocated vLLM keeps; None takes vLLM's default
             (4). Emptied at every weight push; with ``once_per_group`` 0 costs nothing while no image comes twice.
+        vllm_lora: how adapters reach a colocated vLLM: "adapter" (beside the base weights, as they are), "merge"
+            (merged into the weights of a push), "auto" ("adapter" where vLLM can take them: plain LoRA on linear layers
+            of a Qwen2.5-VL, no sleep mode; else "merge"). A server takes them merged.
         vllm_request_timeout: seconds that one request to a vLLM server may take before the run stops; None waits
             for ever.
         biased_sampling: names of sampling settings to allow although they make vLLM sample from another
@@ -129,6 +132,7 @@ class SkinGRPOConfig(GRPOConfig):
     vllm_mm_processor_cache_gb: float | None = field(
         default=None, metadata={"help": "GiB of preprocessed images that vLLM keeps."}
     )
+    vllm_lora: str = field(default="auto", metadata={"help": "Adapters in vLLM: auto, adapter or merge."})
     vllm_request_timeout: float | None = field(
         default=1800.0, metadata={"help": "Seconds for one request to a vLLM server."}
     )

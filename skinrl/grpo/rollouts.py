@@ -7,18 +7,21 @@ work is done by ``skinrl.engine.prompts`` and ``skinrl.engine.push``.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Sequence
+import logging
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
 
 from accelerate.utils import is_peft_model
+from trl.distributed import DistributedBackend
 from trl.generation import vllm_generation as trl_vllm
 from trl.generation.vllm_client import VLLMClient
 from trl.generation.vllm_generation import VLLMGeneration, empty_cache
 from trl.trainer import grpo_trainer as trl_grpo
 
+from skinrl.engine.adapter import UnmergedAdapter, why_not_unmerged
 from skinrl.engine.environment import on_cpu
 from skinrl.engine.merged import can_merge, merged_parameters
 from skinrl.engine.prompts import (
@@ -31,9 +34,11 @@ from skinrl.engine.prompts import (
 from skinrl.engine.push import push_by_file, push_into, reset_server_caches
 from skinrl.engine.requests import limit_requests, requests_named
 from skinrl.engine.tokens import ENGINE_BAN
-from skinrl.errors import RunError
+from skinrl.errors import InputError, RunError
 from skinrl.grpo.config import SkinGRPOConfig
 from skinrl.grpo.once import prompts_once
+
+logger = logging.getLogger(__name__)
 
 _LOOPBACK = ("localhost", "127.0.0.1", "0.0.0.0", "::1")
 
@@ -56,6 +61,32 @@ def skinrl_generation(args: SkinGRPOConfig) -> Iterator[None]:
         yield
 
 
+def unmerged_adapter(args: SkinGRPOConfig, generation: Mapping[str, Any]) -> UnmergedAdapter | None:
+    """The policy's adapter where a colocated engine can take it as it is, else None: it is then merged.
+
+    Args:
+        generation: the arguments of TRL's ``VLLMGeneration``.
+
+    Raises:
+        InputError: ``vllm_lora`` is "adapter" and it cannot.
+    """
+    model, accelerator = generation["model"], generation["accelerator"]
+    if args.vllm_lora == "merge" or not is_peft_model(model):
+        return None
+    dist = DistributedBackend(accelerator)
+    reason = why_not_unmerged(model, any_family=args.vllm_lora == "adapter")
+    if generation.get("enable_sleep_mode"):
+        reason = "sleep mode discards the weights that it belongs to"
+    elif dist.is_fsdp:
+        reason = "the model is sharded by FSDP"
+    if not reason:
+        return UnmergedAdapter(model, dist.gather_params)
+    if args.vllm_lora == "adapter":
+        raise InputError(f"grpo.vllm_lora is 'adapter', but vLLM cannot take this adapter as it is: {reason}.")
+    logger.info("The adapter is merged into the weights that vLLM gets: %s.", reason)
+    return None
+
+
 class SkinVLLMGeneration(VLLMGeneration):
     """TRL's generation object, for vLLM in this process or on a server."""
 
@@ -65,6 +96,7 @@ class SkinVLLMGeneration(VLLMGeneration):
         self.args = args
         by_file = args.vllm_weight_push == "file" or (args.vllm_weight_push == "auto" and on_cpu())
         self.pushes_by_file = kwargs.get("mode") == "server" and by_file
+        self.adapter = None if kwargs.get("mode") == "server" else unmerged_adapter(args, kwargs)
         super().__init__(**kwargs)
 
     def follow_policy(self, *, banned: Sequence[int], stop: Sequence[int]) -> None:
@@ -104,6 +136,8 @@ class SkinVLLMGeneration(VLLMGeneration):
             arguments["limit_mm_per_prompt"] = {"video": 0} | ({} if images is None else {"image": images})
             if self.args.vllm_mm_processor_cache_gb is not None:
                 arguments["mm_processor_cache_gb"] = self.args.vllm_mm_processor_cache_gb
+        if self.adapter is not None:
+            arguments |= self.adapter.engine_arguments()
         if on_cpu():
             # compiling costs more than it saves for a model that fits a CPU
             arguments["enforce_eager"] = True
@@ -127,7 +161,10 @@ class SkinVLLMGeneration(VLLMGeneration):
                 empty_cache()
                 self.llm.wake_up(tags=["weights"])
                 self._llm_weights_sleeping = False
-            push_into(self.llm, self._iter_named_params())
+            if self.adapter is not None:
+                self.adapter.push(self.llm)
+            else:
+                push_into(self.llm, self._iter_named_params())
         elif self.pushes_by_file:
             weights = self._iter_named_params()
             if self.accelerator.is_main_process:
@@ -175,7 +212,10 @@ class SkinVLLMGeneration(VLLMGeneration):
             collapsed = [
                 collapse_prompt(prompt, token, len(shown or ())) for prompt, shown in zip(prompts, images, strict=True)
             ]
-        with prompts_once(self.llm) if self.args.once_per_group else nullcontext():
+        with (
+            self.adapter.served(self.llm) if self.adapter is not None else nullcontext(),
+            prompts_once(self.llm) if self.args.once_per_group else nullcontext(),
+        ):
             used, *rest = super().generate(collapsed, images, num_generations, profiler)
         check_same_prompts(prompts, used)
         return prompts, *rest

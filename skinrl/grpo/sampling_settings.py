@@ -26,6 +26,8 @@ BIASED: Mapping[str, Callable[[Any], bool]] = {
     "no_repeat_ngram_size": lambda value: value <= 0,
 }
 
+LORA_WAYS = ("auto", "adapter", "merge")
+
 
 def biased_settings(args: Any) -> dict[str, Any]:
     """Those that are on in a ``GRPOConfig``, with their values; ``generation_kwargs`` win, as in TRL."""
@@ -71,6 +73,8 @@ def check_engine_settings(args: Any) -> None:
         raise InputError(
             f"grpo.vllm_request_timeout is {args.vllm_request_timeout}: expected seconds above 0, or null to wait."
         )
+    if args.vllm_lora not in LORA_WAYS:
+        raise InputError(f"grpo.vllm_lora is {args.vllm_lora!r}: expected one of {', '.join(LORA_WAYS)}.")
     clash = {"min_pixels", "max_pixels", "size"} & set(args.vllm_mm_processor_kwargs or {})
     if clash:
         raise InputError(

@@ -11,12 +11,15 @@ from typing import Any
 import pytest
 import torch
 from datasets import Dataset
+from packed_rows import by_rows, model_of
+from packed_rows import rows as packed_rows
 from programs import run_program
 from tiny_model import build_tiny_text, build_tiny_vlm, distinct_tokens_reward, image_rows, text_rows
 
 from skinrl.grpo.alarms import ALARMS
 from skinrl.grpo.config import SkinGRPOConfig
 from skinrl.grpo.numbers import COUNTS, MEMORY, PHASES, Clock, StepNumbers, batch_counts, metrics_of, over_processes
+from skinrl.grpo.sharing import SharedPrefix
 from skinrl.grpo.trainer import SkinGRPOTrainer
 
 
@@ -48,7 +51,7 @@ def batch(**more: torch.Tensor) -> dict[str, torch.Tensor]:
 def test_a_batch_is_counted_by_hand() -> None:
     found = batch_counts(batch(), None, truncated_are_masked=True)
     assert found["trained_tokens"] == 8 + 6
-    assert found["positions"] == 3 * 7
+    assert (found["positions"], found["filled"]) == (3 * 7, 8 + 6)
     assert (found["rows"], found["rows_masked"], found["rows_truncated"], found["rows_corrected"]) == (3, 1, 1, 0)
     assert batch_counts(batch(), None, truncated_are_masked=False)["rows_masked"] == 0
 
@@ -167,6 +170,18 @@ def train(model: str, folder: Path, rows: list[dict[str, Any]], **changes: Any) 
     )
     trainer.train()
     return [entry for entry in trainer.state.log_history if "loss" in entry]
+
+
+def test_positions_of_packed_groups_and_the_tokens_among_them() -> None:
+    model, batch = model_of("qwen2_5_vl"), packed_rows([(4, 9, []), (3, 12, []), (1, 2, [])])
+    sharing = SharedPrefix([model], "float32", float)
+    sharing.score(model, batch, len(batch), lambda part: by_rows(model, part))
+    lengths = batch.attention_mask[:, batch.prompt_width :].sum(-1).tolist()
+    groups = [(9, lengths[:4]), (12, lengths[4:7]), (2, lengths[7:])]
+    assert sharing.ran == (sum(prompt + len(own) * max(own) for prompt, own in groups), 9 + 12 + 2 + sum(lengths))
+    nothing_to_share = packed_rows([(1, 12, []), (1, 12, [])], width=2)  # runs as rows
+    sharing.score(model, nothing_to_share, 1, lambda part: by_rows(model, part))
+    assert sharing.ran == (2 * 14, int(nothing_to_share.attention_mask.sum()))
 
 
 @pytest.mark.parametrize("images", [False, True], ids=["text", "images"])

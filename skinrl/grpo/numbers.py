@@ -31,8 +31,8 @@ HANDLED = {
     "training": "trained_tokens",
 }
 COUNTS = (
-    "prompt_tokens", "completion_tokens", "trained_tokens", "positions", "rows", "rows_masked", "rows_truncated",
-    "rows_corrected", "loss_tokens", "tokens_corrected",
+    "prompt_tokens", "completion_tokens", "trained_tokens", "positions", "filled", "rows", "rows_masked",
+    "rows_truncated", "rows_corrected", "loss_tokens", "tokens_corrected",
 )  # fmt: skip
 MEMORY = ("memory/host_gib", "memory/host_peak_gib", "memory/gpu_peak_gib")
 GIB = 2.0**30
@@ -123,7 +123,8 @@ def batch_counts(batch: Mapping[str, Any], mode: str | None, *, truncated_are_ma
         "tokens_corrected": out.sum(),
     }
     found = dict(zip(tensors, torch.stack(list(tensors.values())).tolist(), strict=True))
-    return found | {"rows": len(loss), "positions": prompt.numel() + completion.numel()}
+    positions = {"positions": prompt.numel() + completion.numel(), "filled": found["trained_tokens"]}
+    return found | positions | {"rows": len(loss)}
 
 
 def metrics_of(seconds: Mapping[str, float], counts: Mapping[str, float]) -> dict[str, float]:
@@ -133,7 +134,7 @@ def metrics_of(seconds: Mapping[str, float], counts: Mapping[str, float]) -> dic
         if counts[tokens] > 0 and seconds.get(phase, 0.0) > 0:
             metrics[f"speed/{phase}_tokens_per_s"] = counts[tokens] / seconds[phase]
     if counts["positions"]:
-        metrics["padding/share"] = 1 - counts["trained_tokens"] / counts["positions"]
+        metrics["padding/share"] = 1 - counts["filled"] / counts["positions"]
     if counts["rows"]:
         metrics["masked/sequences"] = counts["rows_masked"] / counts["rows"]
         metrics["masked/truncated_sequences"] = counts["rows_truncated"] / counts["rows"]
@@ -235,14 +236,21 @@ class StepNumbers(TrainerCallback):
             self._counts["prompt_tokens"] += sum(map(len, prompts))
             self._counts["completion_tokens"] += sum(map(len, completions))
 
-    def trained(self, batch: Mapping[str, Any]) -> None:
-        """A micro-batch whose loss was computed; empty where nothing was left of it."""
+    def trained(self, batch: Mapping[str, Any], ran: tuple[int, int] | None) -> None:
+        """A micro-batch whose loss was computed.
+
+        Args:
+            batch: TRL's tensors; empty where nothing was left of it.
+            ran: positions that the model ran on, and the tokens among them; None where it ran on the rows as they are.
+        """
         trainer = self._trainer
         if self._clock.phase is None or not batch:
             return
         corrects = trainer.use_vllm and trainer.vllm_importance_sampling_correction
         mode = trainer.vllm_importance_sampling_mode if corrects else None
         found = batch_counts(batch, mode, truncated_are_masked=trainer.mask_truncated_completions)
+        if ran is not None:
+            found["positions"], found["filled"] = ran
         for name, count in found.items():
             self._counts[name] += count
 

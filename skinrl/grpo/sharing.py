@@ -18,6 +18,7 @@ from skinrl.grpo.shared_prefix import (
     install_shared_prefix,
     pack,
     saved_share,
+    tokens_of,
 )
 
 logger = logging.getLogger(__name__)
@@ -58,6 +59,7 @@ class SharedPrefix:
     ) -> None:
         self.off = ""  # why it is off, in words
         self.saved = 0.0  # share of tokens left out of the latest batch
+        self.ran = (0, 0)  # positions that the model ran on for it, and the tokens among them: the rest is padding
         self._checked = False
         self._tolerance = TOLERANCE[dtype]
         self._agree = agree
@@ -84,8 +86,10 @@ class SharedPrefix:
         if not self._checked:
             self._checked = True
             self._check(model, rows.window(0, min(window, len(rows))), by_rows)
+        self.ran = (0, 0)
         if self.off:
             self.saved = 0.0
+            self._count(rows.input_ids.numel(), int(rows.attention_mask.sum()))
             return by_rows(rows)
         parts: list[Scores] = []
         saved = 0.0
@@ -107,8 +111,17 @@ class SharedPrefix:
         if budget is not None:  # processes wait for each other in every pass
             parts = in_more_parts(parts, int(self._agree(float(len(parts)))))
         if share < SMALLEST_SAVING:
+            self._count(rows.input_ids.numel(), int(rows.attention_mask.sum()))
             return [by_rows(rows.window(part[0].start, part[-1].stop)) for part in parts], 0.0
+        pieces = [group for part in parts for group in part]
+        self._count(
+            sum(tokens_of(rows, group) for group in pieces), int(rows.attention_mask[:, rows.prompt_width :].sum())
+        )
+        self._count(0, sum(len(rows.prompt(group.start)) for group in pieces))
         return [packed_scores(model, rows, part) for part in parts], share
+
+    def _count(self, positions: int, tokens: int) -> None:
+        self.ran = (self.ran[0] + positions, self.ran[1] + tokens)
 
     @torch.no_grad()
     def _check(self, model: Any, rows: Rows, by_rows: Callable[[Rows], Scores]) -> None:

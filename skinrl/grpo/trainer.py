@@ -280,7 +280,7 @@ class SkinGRPOTrainer(CheckpointMixin, GRPOTrainer):
             loss = super()._compute_loss(model, batch) * kept.factor if batch else zero_loss(self.model)
         if self.args.refuse_bad_batches and self.model.training:
             check_loss(self, loss, batch)
-        self._numbers.trained(batch)
+        self._numbers.trained(batch, None if self._sharing is None or self._sharing.off else self._sharing.ran)
         if self._gap_guard is not None:
             self._follow_gap(batch)
         return loss

@@ -174,7 +174,8 @@ def measure(arguments: tuple[Cell, Path, int]) -> dict[str, Any]:
     way = processor_way(cell, processor) if cell.caches == "processor" else engine_way(cell, checkpoint, processor)
     for once in (False, True):  # the first pass of an engine compiles
         way(once)()
-    duplicates, single = [], []
+    duplicates: list[float] = []
+    single: list[float] = []
     for _ in range(repeats):
         for once, times in ((False, duplicates), (True, single)):
             times.append(seconds(way(once)))

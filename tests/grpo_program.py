@@ -175,7 +175,11 @@ def colocate(folder: Path) -> dict[str, Any]:
     result: dict[str, Any] = {}
 
     # everything trains, one row without an image
-    engine = {"vllm_max_num_batched_tokens": 1024, "vllm_images_per_prompt": 2, "vllm_mm_processor_cache_gb": 0.5}
+    engine: dict[str, Any] = {
+        "vllm_max_num_batched_tokens": 1024,
+        "vllm_images_per_prompt": 2,
+        "vllm_mm_processor_cache_gb": 0.5,
+    }
     trainer = build(folder, image_rows(4, text_only=frozenset({1})), **engine)
     vision = {n: p.detach().clone() for n, p in trainer.model.named_parameters() if "visual" in n}
     trainer.train()

@@ -23,7 +23,7 @@ _FEATURES = {"pixel_values", "image_grid_thw"}
 # --- rows -----------------------------------------------------------------------------------------------------------
 
 
-class DistinctRows(Dataset):  # type: ignore[type-arg]
+class DistinctRows(Dataset):
     """A dataset that reads each row of a batch once, however often the sampler names it.
 
     TRL's sampler names a row G times, and the whole batch again for every micro-batch, so the rows of the latest

@@ -174,7 +174,8 @@ class SkinVLLMGeneration(VLLMGeneration):
                 for _ in weights:  # gathering a parameter takes all processes
                     pass
         else:
-            super().sync_weights()
+            with requests_named(self.args.vllm_request_timeout):
+                super().sync_weights()
             if self.accelerator.is_main_process:
                 reset_server_caches(self.vllm_client.session, self.vllm_client.base_url)
 

@@ -89,7 +89,7 @@ class SkinGRPOConfig(GRPOConfig):
         resample_flat_groups: so many times a rollout, roll out other prompts in place of groups without spread;
             0: never.
         refuse_bad_batches: stop where the loss is no finite number or no reward scores anything, before the weights
-            change.
+            change; say which prompts no reward scores.
         fair_column: column of the training data whose values are the groups of the settings below.
         fair_weights: weigh prompts by group DRO on the running reward of their group: the worst group counts most.
         fair_sampling: show every group equally often.

@@ -71,7 +71,7 @@ class GroupTraining:
         """Take in the rewards of a rollout, (completions of all processes, rewards)."""
         check_matrix(self._trainer, rewards, len(rows))
         self._rewards = rewards
-        if self._training and self._trainer.args.keep_failed_batch:
+        if self._training and self._trainer.args.refuse_bad_batches:
             none = self._by_row(self._signal().unscorable, len(rows))
             self._unscorable.look(self._trainer, rows, completions, none.tolist())
 

@@ -1,6 +1,6 @@
 """A rollout with each prompt sent to vLLM G times, as stock TRL does in its own process, against once with ``n = G``.
 
-    python benchmarks/rollout.py                          all cells of the small shape; on CPU about five minutes
+    python benchmarks/rollout.py                          all cells of the small shape, on CPU in minutes
     python benchmarks/rollout.py --cells default-448 --repeats 5 --json rows.json
 
 Each cell opens one engine, in a process of its own. Timed is ``llm.generate`` on the same prompts both ways, in turn,
@@ -63,11 +63,9 @@ class Cell:
 CELLS = (
     Cell("default", 448),
     Cell("default", 224),
-    Cell("default", 448, generations=4),
     Cell("default", 448, completion=128),
     Cell("no-processor-cache", 448),
     Cell("no-cache", 448),
-    Cell("no-cache", 448, generations=4),
     Cell("processor", 448),
 )
 

@@ -70,6 +70,13 @@ def test_a_soak_finds_growth_lost_steps_and_standstill() -> None:
     assert "the second half made no step" in soak.faults(half(1, 50, gib, gib), half(0, 0, gib, gib))
 
 
+def test_a_soak_tells_growth_by_the_step() -> None:
+    gib = 2**30
+    assert half(1, 500, gib, gib).growth == 0
+    # 30 MiB between the middle of the second fifth and that of the last: 300 steps of 500
+    assert half(1, 500, gib, gib + 30 * 2**20).growth == pytest.approx(10)
+
+
 def test_the_type_check_sees_the_packages_where_a_wheel_has_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

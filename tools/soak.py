@@ -26,6 +26,7 @@ from skinrl.recipe import load_recipe
 
 RUN = "soak"
 GROWTH = 1.1  # late over early
+MIB = 2**20
 PATIENCE = 300  # seconds to write a checkpoint after SIGTERM
 
 
@@ -47,6 +48,12 @@ class Half:
     def late(self) -> float:
         """Median of the last fifth."""
         return statistics.median(self.bytes[-max(1, len(self.bytes) // 5) :] or (0,))
+
+    @property
+    def growth(self) -> float:
+        """MiB in a hundred steps, from the middle of the second fifth to the middle of the last."""
+        steps = 0.6 * (self.last - self.first + 1)
+        return 100 * (self.late - self.early) / MIB / steps
 
 
 def session(command: list[str], seconds: float, metrics: Path) -> Half:
@@ -98,7 +105,10 @@ def main() -> int:
     seconds = options.minutes * 30
     first, second = (session(command, seconds, folder / "metrics.jsonl") for _ in range(2))
     for name, half in (("first", first), ("second", second)):
-        print(f"{name} half: steps {half.first} to {half.last}, {half.early / GIB:.2f} then {half.late / GIB:.2f} GiB")
+        print(
+            f"{name} half: steps {half.first} to {half.last}, {half.early / GIB:.2f} then {half.late / GIB:.2f} GiB "
+            f"({half.growth:+.1f} MiB in 100 steps)"
+        )
     gaps = [row["rollout/logp_gap_mean"] for row in read_jsonl(folder / "metrics.jsonl") if "reward" in row]
     print(f"largest mean gap between rollout and trainer: {max(gaps, default=float('nan')):.2g} nats a token")
     wrong = faults(first, second)

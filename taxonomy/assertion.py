@@ -19,7 +19,7 @@ from skinrl.taxonomy.wording import AFTER, BEFORE, HELD, STOP
 Spelt = Callable[[str], str]
 
 _SENTENCE = re.compile(r"[.!?;\n]+(?=\s|$)|[!?;\n。；？！]+|\.(?=[A-Z])")
-_PIECE = re.compile(r"[,:()\[\]，、：（）]")
+_PIECE = re.compile(r"[,:()\[\]，、：（）]|\s[-–—|]\s")
 _WORD = re.compile(r"[A-Za-z0-9]+")
 
 _IS = re.compile(r"\b(it|that|this|there|what|here)['’`´]s\b", re.IGNORECASE)  # no possessive
@@ -55,7 +55,23 @@ _SUSPECTS = re.compile(
 # Behind a name these make a thing of it ("burn ointment"), as "anti" does before one.
 _OTHER_THINGS = frozenset(
     {"ointment", "cream", "gel", "lotion", "shampoo", "drug", "medication", "vaccine", "virus", "clinic", "department"}
-    | {"dressing", "plaster", "product", "mite", "gene", "fighting", "prone", "medicine", "revision", "remodeling"}
+    | {
+        "dressing",
+        "plaster",
+        "product",
+        "mite",
+        "gene",
+        "fighting",
+        "prone",
+        "medicine",
+        "mutation",
+        "cleanser",
+        "extractor",
+        "foundation",
+        "unit",
+        "revision",
+        "remodeling",
+    }
 )
 # Right before a name that is denied: not only in this place, or of this kind, but as the diagnosis.
 _REFUTED = re.compile(
@@ -70,6 +86,8 @@ _CLAIMS = re.compile(
 _HEAD_OF = re.compile(r"\b([A-Za-z]+) of (?:the )?([A-Za-z]+(?:(?:, (?:and |or )?| and | or )[A-Za-z]+)+)")
 _COMMA_AND = re.compile(r", (?:and |or )?| and | or ")
 _SHORT = re.compile(r"[A-Z]{2,6}")
+_IS_A = re.compile(r",? (?:which |that )?(?:is |are )an? (?:\w+ ){0,4}|, an? (?:\w+ ){1,4}")
+_OR = re.compile(r",? (?:or|and)\b")
 _OPENED = re.compile(r"\s*[(\[]\s*(?:\w+\s+)?")
 _FIRST_REACH = 6  # words between a cue and the first name that it denies
 _AND = frozenset({"and", "or", "nor", "/", "a", "an", "the", "&", "+"})
@@ -109,10 +127,11 @@ def asserted_spans(text: str, lexicon: Lexicon, spelt: Spelt) -> list[NamedNode]
                 continue
             claimed = _CLAIMS.search(before) is not None
             words = {normal_token(word) for word in _WORD.findall(sentence[name.start : name.stop].lower())}
+            alone = sentence.strip(" *#\n") == sentence[name.start : name.stop]
             if not words <= _SIGNS or (_CAUSE.search(before) and _SHOWN.isdisjoint(words)):
                 found.append(_Said(moved, start, claimed))
-            elif not asked and not _NO_SIGN.search(before):
-                signs += [moved] if claimed or not _SHOWN.isdisjoint(words) else []
+            elif (alone or not asked) and not _NO_SIGN.search(before):
+                signs += [moved] if alone or claimed or not _SHOWN.isdisjoint(words) else []
     return _without_refuted(found, refuted, lexicon) or signs
 
 
@@ -173,7 +192,7 @@ def _listed_behind(sentence: str, lexicon: Lexicon) -> Iterator[NamedNode]:
     for found in _HEAD_OF.finditer(sentence):
         first = found.start(2)
         items = [(first + start, first + stop) for start, stop in _between(_COMMA_AND, found[2])]
-        nodes = [lexicon.node_of(f"{sentence[start:stop]} {found[1]}") for start, stop in items]
+        nodes = [lexicon.node_of_any(f"{sentence[start:stop]} {found[1]}") for start, stop in items]
         for (start, stop), node in zip(items[1:], nodes[1:], strict=True):
             if nodes[0] is not None and node is not None:
                 yield NamedNode(start, stop, node)
@@ -192,7 +211,7 @@ def _is_thing(span: Span, words: list[str]) -> bool:
     """Whether the words make another thing of a name: an ointment, an animal, a mark, what somebody does."""
     behind = words[span.stop : span.stop + 1]
     return (
-        words[max(0, span.start - 1) : span.start] == ["anti"]
+        (span.start > 0 and (words[span.start - 1] == "anti" or words[span.start - 1].endswith("bacterium")))
         or not _OTHER_THINGS.isdisjoint(behind)
         or words[span.start : span.stop + 1] == ["varicella", "zoster"]
         or words[max(0, span.start - 1) : span.stop] == ["varicella", "zoster"]
@@ -203,14 +222,12 @@ def _is_thing(span: Span, words: list[str]) -> bool:
 
 
 def _is_verb(span: Span, words: list[str]) -> bool:
-    return (
-        words[span.start] in _VERBS
-        and span.stop - span.start == 1
-        and (
-            not _BEFORE_VERB.isdisjoint(words[max(0, span.start - 2) : span.start])
-            or not _BEHIND_VERB.isdisjoint(words[span.stop : span.stop + 1])
-        )
-    )
+    if words[span.start] not in _VERBS or span.stop - span.start > 1:
+        return False
+    before = words[max(0, span.start - 2) : span.start]
+    if len(before) == 2 and (before[1].endswith("ly") or before[1] in {"or", "and"}):
+        before.pop()  # "itches or burns", "do not constantly scratch"
+    return bool(before and before[-1] in _BEFORE_VERB) or not _BEHIND_VERB.isdisjoint(words[span.stop : span.stop + 1])
 
 
 def _mended(words: list[str], spans: list[Span], spelt: Spelt) -> list[str] | None:
@@ -230,13 +247,16 @@ def _surely(span: Span, words: list[str], mended: list[str]) -> bool:
 def _says_again(name: NamedNode, names: list[NamedNode], sentence: str, lexicon: Lexicon) -> bool:
     """Whether it is another word for what was just named, or not the name that it looks like.
 
-    A wider name in brackets right after ("tinea manuum (hand ringworm)"), and letters in brackets that are short for
+    A wider name in brackets right after ("tinea manuum (hand ringworm)"); what it is said to be a kind of ("tinea
+    versicolor, a common yeast infection"); letters in brackets that are short for
     the words before them ("myelofibrosis (MF)").
     """
     earlier = [before for before in names if before.stop < name.start]
     for before in earlier:
         if _OPENED.fullmatch(sentence, before.stop, name.start) and name.node in lexicon.above[before.node]:
             return True
+    if earlier and _IS_A.fullmatch(sentence[earlier[-1].stop : name.start]) and not _OR.match(sentence, name.stop):
+        return earlier[-1].node not in lexicon.above[name.node]
     written = sentence[name.start : name.stop]
     if (
         not _SHORT.fullmatch(written)
@@ -288,11 +308,15 @@ def _reached_forwards(text: str, at: int, names: list[NamedNode], stops: list[in
 
 def _reached_backwards(text: str, at: int, names: list[NamedNode], stops: list[int]) -> Iterator[NamedNode]:
     start = max([stop for stop in stops if stop < at], default=0)
-    start = max(start, text.rfind(",", 0, at), text.rfind("(", 0, at))
-    before, reach = at, _FIRST_REACH
+    start = max(start, text.rfind("(", 0, at))
+    before, reach, joined = at, _FIRST_REACH, False
     for name in reversed([name for name in names if start <= name.start and name.stop <= at]):
-        between = text[name.stop : before].split()
-        if len(between) > reach or (before != at and not _AND.issuperset(between)):
+        between = text[name.stop : before]
+        words = between.replace(",", " ").split()
+        if len(words) > reach or (before != at and not _AND.issuperset(words)):
+            return
+        joined = joined or (before != at and not {"and", "or", "nor"}.isdisjoint(words))
+        if "," in between and not (joined and before != at):  # a list goes on where it ends in "and"
             return
         yield name
         before, reach = name.start, _NEXT_REACH

@@ -125,6 +125,10 @@ class Lexicon:
         found = self.exact.get(" ".join(words))
         return found.node if found is not None else self.bags.get(tuple(sorted(words)))
 
+    def node_of_any(self, text: str) -> str | None:
+        """The same, or of a name run together: "bedbug bites"."""
+        return self.node_of(text) or self.joined.get("".join(tokens(text)))
+
     def related(self, a: str, b: str) -> bool:
         """Whether one lies above the other, or they are the same."""
         return a == b or a in self.above[b] or b in self.above[a]

@@ -68,7 +68,10 @@ HELD = re.compile(
     r"|\bno (?:doubt|question|problem|worry|worries|wonder)\b|\bno need\b(?! to (?:think|consider|suspect|be afraid))"
     r"|\bnot (?:only|just|necessarily|uncommon|rare|all|every|always)\b"
     r"|\bwithout (?:a |any )?doubt\b|\bwhether or not\b|\bis or is not\b"
-    r"|^\W*(?:isnt|is (?:it|this|that) not|isnt (?:it|this|that)|could (?:it|this) not)\b(?=.*\?)"  # asks for a yes
+    r"|\b(?:not|cannot|cant|hard to|difficult to) (?:be )?(?:\w+ )?(?:differentiat|distinguish)\w*"
+    r"(?: \w+){0,3}? (?:from|with)\b"
+    r"|^\W*(?:isnt|is (?:it|this|that) not|could (?:it|this) not|why (?:not|isnt|is not|cant|couldnt)"
+    r"|(?:couldnt|wouldnt|shouldnt|cant|doesnt|dont) (?:it|this|that|these|you|we))\b(?=.*\?)"  # asks for a yes
 )
 # What follows one of these is said not to be the disease.
 _NOT = (
@@ -78,6 +81,7 @@ _NOT = (
     r"|no|not|without|never|neither|nor|isnt|arent|wasnt|doesnt|dont|didnt|cannot|cant|shouldnt|wouldnt|hardly|scarcely"
     r"|how (?:could|can|would) (?:it|this|that) (?:possibly )?be"
     r"|if (?:it|this|that|they) (?:were|was|had been)"
+    r"|(?:compared|in comparison) (?:to|with)|nothing (?:to )?(?:suggest|indicat)\w*|atypical (?:for|of)"
     r"|unlikely|less (?:likely|like|typical of)|impossible|rather than|instead of|as opposed to|unlike"
     r"|(?:different|distinct) (?:from|to|than)|in contrast (?:to|with)|contrary to|inconsistent with"
     r"|(?:speaks?|argues?|evidence|rules?) against"
@@ -94,7 +98,7 @@ BEFORE = re.compile(
     r"|family history of|risk of|prevents?|preventing|avoid|avoiding"
     r"|(?:vaccinat|immuni|protect)\w* (?:against|from|for)"
     r"|(?:any|is there|was there|have you|has (?:he|she)|do you|did you) (?:\w+ ){0,3}?history of(?: any)?"
-    r"|have you (?:ever )?had|did you (?:ever )?have|(?:is|are|was|were) there any(?! (?:possib|chance|likel))"
+    r"|(?:do you|does (?:he|she|the patient)) (?:also )?have|have you (?:ever )?had|did you (?:ever )?have|(?:is|are|was|were) there any(?! (?:possib|chance|likel))"
     r"|(?:moisturi[sz]|soften|sooth|hydrat)\w*|until(?= (?:\w+ ){0,3}?#+ (?:(?:is|are) seen|appear|form|develop|grow))"
     r"|(?:may|can|could|might|will) (?:\w+ )?(?:turn into|progress to|develop into|evolve into|leave)|leav(?:es|ing)"
     r"|(?:know|ask|see|check) (?:if|whether) there (?:is|was|are|were)"
@@ -113,7 +117,7 @@ AFTER = re.compile(
     r"(?= [^,]*\b(?:like (?:this|that)|this way|that way|so|here)\b)"
     r"|(?:(?:is|does) not|isnt|doesnt) (?:seem to be |appear to be )?the case"
     r"|no relation\w*|not related|nothing to do|(?:needs?|requires?) (?:\w+ )?(?:excluding|exclusion|ruling out)"
-    r"|is (?:very |quite |relatively |rather )?(?:low|small|slim|remote|minimal)"
+    r"|is (?:very |quite |relatively |rather )?(?:low|small|slim|remote|minimal|lacking|weak)"
     r"|is not (?:very |so |that )?(?:high|great|big|large))\b"
 )
 # Here the reach of a cue ends.

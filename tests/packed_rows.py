@@ -49,7 +49,7 @@ def rows(groups: Sequence[tuple[int, int, Sequence[tuple[int, int]]]], width: in
     )  # fmt: skip
 
 
-BATCHES = {
+BATCHES: dict[str, list[tuple[int, int, list[tuple[int, int]]]]] = {
     "one group": [(4, 5, [(4, 4)])],
     "groups of different prompts and images": [(3, 2, [(2, 2)]), (2, 9, [(4, 8)]), (4, 4, [(4, 4)])],
     "several images": [(3, 3, [(2, 2), (4, 4)]), (3, 6, [(4, 2)])],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any
 
@@ -24,7 +25,7 @@ from packed_rows import (
 )
 from vlm_families import FAMILIES, IMAGE, START, batch, build_family
 
-from skinrl.grpo import sharing
+from skinrl.grpo import prefix_attention, sharing
 from skinrl.grpo.budget import in_more_parts, parts_within
 from skinrl.grpo.groups import shuffle_groups
 from skinrl.grpo.prefix_attention import Group, Layout, flex_packed_attention, packed_attention
@@ -103,7 +104,7 @@ def test_bfloat16_rounds_packed_rows_no_more_than_rows(family):
     assert torch.cat(off_packed).mean() < 1.15 * error
 
 
-# --- FlexAttention ---------------------------------------------------------------------------------------------------
+# --- forms of the attention ------------------------------------------------------------------------------------------
 
 LAYOUT = (Group(5, 3, 4), Group(2, 1, 6), Group(9, 2, 1))
 
@@ -112,6 +113,28 @@ def test_the_block_mask_lets_through_what_the_token_by_token_mask_does():
     mask = Layout(LAYOUT, torch.arange(3)).block_mask.mask_mod
     at = torch.arange(sum(group.tokens for group in LAYOUT))
     assert torch.equal(mask(0, 0, at[:, None], at[None]), seen_by(LAYOUT))
+
+
+@pytest.mark.parametrize("form", ["_merged", "_copied"])
+@pytest.mark.parametrize("size", [1.0, 30.0], ids=["usual", "one part takes all the weight"])
+def test_each_form_has_the_gradients_of_the_dense_mask(monkeypatch, form, size):
+    """``_merged`` is what float32 on CPU takes, ``_copied`` everything else."""
+    monkeypatch.setattr(prefix_attention, "_merged", getattr(prefix_attention, form))
+    generator = torch.Generator().manual_seed(0)
+    tokens = sum(group.tokens for group in LAYOUT)
+    found = []
+    inputs = [torch.randn(1, heads, tokens, 16, generator=generator) for heads in (4, 2, 2)]
+    inputs[0] *= size
+    weights = torch.randn(1, 4, tokens, 16, generator=generator)
+    weights[:, :, 8] = 0  # a position that nothing depends on
+    for fault in (None, ""):
+        query, key, value = (tensor.clone().requires_grad_() for tensor in inputs)
+        with nullcontext() if fault is None else planted(fault):
+            output = prefix_attention.packed_attention(query, key, value, LAYOUT, 0.25)
+        (weights * output).sum().backward()
+        found.append([output, query.grad, key.grad, value.grad])
+    for one, other in zip(*found, strict=True):
+        assert (one - other).norm() < 1e-5 * other.norm()
 
 
 @torch.no_grad()  # torch has no backward of it on CPU

@@ -151,6 +151,8 @@ def test_zero3_gives_the_rows_gradients_on_two_processes(zero3, plain, packed):
     assert largest_difference(expected, zero3.gradient(packed)) < GRADIENT
     assert abs(zero3.report["runs"][plain]["loss"] - zero3.report["runs"][packed]["loss"]) < LOSS
     assert zero3.report["runs"][packed]["saved"] > 0.3
+    for config in (zero3.folder / packed).glob("*config.json"):  # an engine that reads it knows no such attention
+        assert "shared_prefix" not in config.read_text(encoding="utf-8")
 
 
 @pytest.mark.slow

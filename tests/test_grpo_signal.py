@@ -394,7 +394,9 @@ def test_a_matrix_of_a_wrong_shape_is_refused(text: str, tmp_path: Path, monkeyp
     assert list((tmp_path / "failed_batches").iterdir())
 
 
-def test_a_loss_that_is_no_number_stops_the_run_before_the_weights_change(text: str, tmp_path: Path) -> None:
+def test_a_loss_that_is_no_number_stops_the_run_before_the_weights_change(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     trainer = build(text, tmp_path, text_rows(4), flat_on(set()))
     original = trainer._generate_and_score_completions
 
@@ -403,7 +405,7 @@ def test_a_loss_that_is_no_number_stops_the_run_before_the_weights_change(text: 
         output["advantages"][3] = NAN
         return output
 
-    trainer._generate_and_score_completions = poisoned
+    monkeypatch.setattr(trainer, "_generate_and_score_completions", poisoned)
     before = [parameter.detach().clone() for parameter in trainer.model.parameters()]
     with pytest.raises(BadBatchError, match=r"step 1: the loss is nan; not finite in the batch: advantages.*kept in"):
         trainer.train()

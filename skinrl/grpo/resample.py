@@ -244,7 +244,8 @@ def prompts_of(rows: Sequence[Row]) -> list[Any]:
 def images_of(row: Mapping[str, Any]) -> list[Any] | None:
     """The images of a dataset row; None where it has no column of them."""
     if "images" in row:
-        return row["images"]  # type: ignore[no-any-return]
+        images: list[Any] | None = row["images"]
+        return images
     return [row["image"]] if row.get("image") is not None else None
 
 

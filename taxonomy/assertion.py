@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from skinrl.taxonomy.lexicon import Lexicon, Span
 from skinrl.taxonomy.text import normal_token, plain
-from skinrl.taxonomy.wording import AFTER, BEFORE, HELD, STOP
+from skinrl.taxonomy.wording import AFTER, BEFORE, CLAIMS, HELD, NO_SIGN, REFUTED, STOP
 
 Spelt = Callable[[str], str]
 
@@ -33,11 +33,6 @@ _SHOWN = frozenset({"blister", "scratch"})  # seen in the picture, unlike an itc
 _SIGNS = _SHOWN | {"itch", "itching", "itchy", "itchiness", "skin", "mark"}
 _CAUSE = re.compile(r"\b(?:due to|caused by|because of)\W+(?:the )?$")
 _ASKS = re.compile(r"\W*(?:what|which|why|how|does|do|is|are|can|could)\b", re.IGNORECASE)
-# What is treated, awaited, or seen among other things.
-_NO_SIGN = re.compile(
-    r"\b(?:control|reliev|reduc|stop|treat|for|anti|with|without)\w*\W+(?:the )?$|\b(?:if|when|whenever|till|until)\b"
-    r"|\b(?:see|sees|saw|observed?|shows?|find|found)\b[^.]*,[^.]*$"
-)
 _VERBS = frozenset({"burn", "scratch", "itch", "scar", "blister"})
 _BEFORE_VERB = frozenset(
     {"to", "not", "dont", "doesnt", "does", "do", "can", "will", "may", "you", "they", "we", "i", "itch"}
@@ -72,16 +67,6 @@ _OTHER_THINGS = frozenset(
         "revision",
         "remodeling",
     }
-)
-# Right before a name that is denied: not only in this place, or of this kind, but as the diagnosis.
-_REFUTED = re.compile(
-    r"^(?!.*\bif\b).*\b(?:not|isnt|wasnt|arent|(?:not|doesnt|dont) (?:really )?(?:look|seem|appear)s?(?: like| to be)"
-    r"|how (?:could|can|would) (?:it|this|that) be) (?:an? |the |\w+ly )?$"
-)
-# In the same clause before a name: it is the diagnosis, or may be.
-_CLAIMS = re.compile(
-    r"\b(?:(?:it|this|that) is|consider\w*|suspect\w*|may|might|could|should|likely|probab\w+|possib\w+|looks?|seems?"
-    r"|appears?|think|diagnos\w+)\b(?! not)[^,]*$"
 )
 _HEAD_OF = re.compile(r"\b([A-Za-z]+) of (?:the )?([A-Za-z]+(?:(?:, (?:and |or )?| and | or )[A-Za-z]+)+)")
 _COMMA_AND = re.compile(r", (?:and |or )?| and | or ")
@@ -121,16 +106,16 @@ def asserted_spans(text: str, lexicon: Lexicon, spelt: Spelt) -> list[NamedNode]
             before = sentence[: name.start].lower()
             moved = NamedNode(start + name.start, start + name.stop, name.node)
             if name in denied:
-                refuted.update([name.node] if _REFUTED.search(before) else [])
+                refuted.update([name.node] if REFUTED.search(before) else [])
                 continue
             if _says_again(name, names, sentence, lexicon):
                 continue
-            claimed = _CLAIMS.search(before) is not None
+            claimed = CLAIMS.search(before) is not None
             words = {normal_token(word) for word in _WORD.findall(sentence[name.start : name.stop].lower())}
             alone = sentence.strip(" *#\n") == sentence[name.start : name.stop]
             if not words <= _SIGNS or (_CAUSE.search(before) and _SHOWN.isdisjoint(words)):
                 found.append(_Said(moved, start, claimed))
-            elif (alone or not asked) and not _NO_SIGN.search(before):
+            elif (alone or not asked) and not NO_SIGN.search(before):
                 signs += [moved] if alone or claimed or not _SHOWN.isdisjoint(words) else []
     return _without_refuted(found, refuted, lexicon) or signs
 

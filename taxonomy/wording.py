@@ -98,7 +98,7 @@ BEFORE = re.compile(
     r"|family history of|risk of|prevents?|preventing|avoid|avoiding"
     r"|(?:vaccinat|immuni|protect)\w* (?:against|from|for)"
     r"|(?:any|is there|was there|have you|has (?:he|she)|do you|did you) (?:\w+ ){0,3}?history of(?: any)?"
-    r"|(?:do you|does (?:he|she|the patient)) (?:also )?have|have you (?:ever )?had|did you (?:ever )?have|(?:is|are|was|were) there any(?! (?:possib|chance|likel))"
+    r"|have you (?:ever )?had|did you (?:ever )?have|(?:is|are|was|were) there any(?! (?:possib|chance|likel))"
     r"|(?:moisturi[sz]|soften|sooth|hydrat)\w*|until(?= (?:\w+ ){0,3}?#+ (?:(?:is|are) seen|appear|form|develop|grow))"
     r"|(?:may|can|could|might|will) (?:\w+ )?(?:turn into|progress to|develop into|evolve into|leave)|leav(?:es|ing)"
     r"|(?:know|ask|see|check) (?:if|whether) there (?:is|was|are|were)"
@@ -127,4 +127,19 @@ STOP = re.compile(
     r"|(?<!no need to )(?:consider|suspect|think)"
     r"|rather(?! than)|instead(?! of))\b|\b(?:should|would) be\b(?! (?:\w+ )?(?:excluded|ruled out))"
     r"|, (?:only|just|simply)\b"
+)
+# Right before a name that is denied: not only in this place, or of this kind, but as the diagnosis.
+REFUTED = re.compile(
+    r"^(?!.*\bif\b).*\b(?:not|isnt|wasnt|arent|(?:not|doesnt|dont) (?:really )?(?:look|seem|appear)s?(?: like| to be)"
+    r"|how (?:could|can|would) (?:it|this|that) be) (?:an? |the |\w+ly )?$"
+)
+# In the same clause before a name: it is the diagnosis, or may be.
+CLAIMS = re.compile(
+    r"\b(?:(?:it|this|that) is|consider\w*|suspect\w*|may|might|could|should|likely|probab\w+|possib\w+|looks?|seems?"
+    r"|appears?|think|diagnos\w+)\b(?! not)[^,]*$"
+)
+# What is treated, awaited, or seen among other things.
+NO_SIGN = re.compile(
+    r"\b(?:control|reliev|reduc|stop|treat|for|anti|with|without)\w*\W+(?:the )?$|\b(?:if|when|whenever|till|until)\b"
+    r"|\b(?:see|sees|saw|observed?|shows?|find|found)\b[^.]*,[^.]*$"
 )

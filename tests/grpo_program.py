@@ -16,7 +16,8 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 BANNED_TEXTS = ("<|vision_start|>", "<|vision_end|>", "<|vision_pad|>", "<|image_pad|>", "<|video_pad|>")
-LORA_TARGETS = r".*(q_proj|v_proj|up_proj|qkv|attn\.proj|mlp\.0)$"  # language model, vision tower and merger
+# language model, vision tower and merger, by the names that the three families give them
+LORA_TARGETS = r".*(q_proj|v_proj|up_proj|qkv|attn\.proj|mlp\.0|fc1|linear_fc1)$"
 
 
 class SampledTokens:
@@ -230,6 +231,19 @@ def colocate(folder: Path) -> dict[str, Any]:
     return result
 
 
+def relatives(folder: Path) -> dict[str, Any]:
+    """The other families of image models, their adapters served beside the base."""
+    from tiny_model import build_tiny_relative, image_rows
+
+    result: dict[str, Any] = {}
+    for family in ("qwen2_vl", "qwen3_vl"):
+        build_tiny_relative(folder / family / "model", family)
+        trainer = build(folder / family, image_rows(4), lora=True, max_steps=2, vllm_lora="adapter")
+        trainer.train()
+        result[family] = summary(trainer)
+    return result
+
+
 def server(folder: Path) -> dict[str, Any]:
     from tiny_model import build_tiny_vlm, image_rows
 
@@ -305,13 +319,16 @@ def zero3(folder: Path) -> dict[str, Any]:
     return result if state.is_main_process else {}
 
 
+SCENARIOS = {"colocate": colocate, "relatives": relatives, "server": server, "zero3": zero3}
+
+
 def main() -> None:
     import torch
 
     torch.set_num_threads(1)
     scenario, folder = sys.argv[1], Path(sys.argv[2])
     begun = time.monotonic()
-    result = {"colocate": colocate, "server": server, "zero3": zero3}[scenario](folder)
+    result = SCENARIOS[scenario](folder)
     if result:
         result["seconds"] = time.monotonic() - begun
         (folder / f"{scenario}.json").write_text(json.dumps(result), encoding="utf-8")

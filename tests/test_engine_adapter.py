@@ -10,12 +10,22 @@ from typing import Any
 import pytest
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
+from transformers import Qwen2Config, Qwen2ForCausalLM
 from vlm_families import build_family
 
 from skinrl.engine.adapter import UnmergedAdapter, why_not_unmerged, write_adapter
 from skinrl.engine.merged import base_parameters
 from skinrl.errors import InputError
 from skinrl.grpo.config import SkinGRPOConfig
+
+TEXT = Qwen2Config(
+    vocab_size=16,
+    hidden_size=8,
+    intermediate_size=8,
+    num_hidden_layers=1,
+    num_attention_heads=1,
+    num_key_value_heads=1,
+)
 
 
 def whole(parameters: list[Any]) -> Any:
@@ -41,15 +51,17 @@ def test_plain_lora_on_linear_layers_is_served_as_it_is() -> None:
         ({"target_modules": r".*patch_embed\.proj$"}, "it adapts proj"),
         ({"alpha_pattern": {"layers.1.self_attn.q_proj": 64}}, "its layers are scaled differently"),
         ({"r": 600}, "its rank is above 512"),
-        ({"family": "qwen2_vl"}, "the model is 'qwen2_vl'; compared with the trainer: qwen2_5_vl"),
     ],
 )
 def test_what_vllm_cannot_take_is_named(settings: dict[str, Any], reason: str) -> None:
     assert why_not_unmerged(adapted(**settings)) == reason
 
 
-def test_another_family_may_be_asked_for() -> None:
-    assert why_not_unmerged(adapted("qwen2_vl"), any_family=True) == ""
+def test_a_family_that_was_not_compared_is_named_and_may_be_asked_for() -> None:
+    text = get_peft_model(Qwen2ForCausalLM(TEXT), LoraConfig(target_modules=["q_proj"], task_type="CAUSAL_LM"))
+    reason = "the model is 'qwen2'; compared with the trainer: qwen2_vl, qwen2_5_vl, qwen3_vl"
+    assert why_not_unmerged(text) == reason
+    assert why_not_unmerged(text, any_family=True) == ""
 
 
 def test_the_engine_is_opened_for_the_rank_and_for_the_tower_where_that_is_adapted() -> None:

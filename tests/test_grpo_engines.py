@@ -26,6 +26,11 @@ def colocate(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 @pytest.fixture(scope="module")
+def relatives(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    return run_program("grpo_program.py", "relatives", tmp_path_factory.mktemp("relatives"), timeout=240)
+
+
+@pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return run_program("grpo_program.py", "server", tmp_path_factory.mktemp("server"), timeout=300)
 
@@ -99,6 +104,11 @@ def test_an_adapter_is_served_beside_the_base_and_the_newest_push_alone_is_kept(
     assert colocate["adapter"]["base_unchanged"]
     assert colocate["adapters"] == [3]
     assert colocate["adapters_on_disk"] == 0
+
+
+def test_the_other_families_roll_out_their_policy_with_their_adapters_beside_the_base(relatives: Any) -> None:
+    assert_one_policy(relatives["qwen2_vl"], steps=2)
+    assert_one_policy(relatives["qwen3_vl"], steps=2)
 
 
 def test_stale_weights_stop_the_run_and_leave_the_batch_on_disk(colocate: Any) -> None:

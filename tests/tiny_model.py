@@ -126,6 +126,68 @@ def build_tiny_vlm(
     return path
 
 
+def build_tiny_relative(path: Path, family: str) -> Path:
+    """Write a random Qwen2-VL ("qwen2_vl") or Qwen3-VL ("qwen3_vl") checkpoint directory; returns ``path``."""
+    import torch
+    import transformers
+
+    tokenizer = build_tokenizer()
+    ids = {text: tokenizer.convert_tokens_to_ids(text) for text in SPECIAL_TOKENS}
+    rope = {"rope_type": "default", "mrope_section": [4, 6, 6], "rope_theta": 10000.0}
+    text = {
+        "vocab_size": len(tokenizer),
+        "hidden_size": 128,
+        "intermediate_size": 256,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 2048,
+        "rope_parameters": rope,
+        "bos_token_id": ids["<|endoftext|>"],
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+        "tie_word_embeddings": True,
+        "initializer_range": 0.06,
+    }
+    vision = {
+        "hidden_size": 128,
+        "num_heads": 4,
+        "spatial_merge_size": 2,
+        "temporal_patch_size": 2,
+        "initializer_range": 0.06,
+    }
+    if family == "qwen2_vl":
+        name, patch = "Qwen2VL", 14
+        vision |= {"depth": 2, "embed_dim": 128, "mlp_ratio": 2, "patch_size": patch}
+    else:
+        name, patch = "Qwen3VL", 16
+        text |= {"head_dim": 32, "rope_parameters": {**rope, "mrope_section": [6, 5, 5], "mrope_interleaved": True}}
+        vision |= {"depth": 3, "intermediate_size": 256, "out_hidden_size": 128, "patch_size": patch}
+        vision |= {"num_position_embeddings": 64, "deepstack_visual_indexes": [0, 1, 2]}
+    config = getattr(transformers, f"{name}Config")(
+        text_config=text,
+        vision_config=vision,
+        image_token_id=ids["<|image_pad|>"],
+        video_token_id=ids["<|video_pad|>"],
+        vision_start_token_id=ids["<|vision_start|>"],
+        vision_end_token_id=ids["<|vision_end|>"],
+        tie_word_embeddings=True,
+    )
+    torch.manual_seed(0)
+    model = getattr(transformers, f"{name}ForConditionalGeneration")(config)
+    model.generation_config.eos_token_id = tokenizer.eos_token_id
+    model.generation_config.pad_token_id = tokenizer.pad_token_id
+    model.save_pretrained(path)
+    size = {"shortest_edge": 56 * 56, "longest_edge": 112 * 112}
+    getattr(transformers, f"{name}Processor")(
+        image_processor=transformers.Qwen2VLImageProcessor(size=size, patch_size=patch),
+        tokenizer=tokenizer,
+        video_processor=getattr(transformers, f"{name}VideoProcessor")(),
+        chat_template=CHAT_TEMPLATE,
+    ).save_pretrained(path)
+    return path
+
+
 def build_tiny_text(path: Path, *, seed: int = 0, hidden: int = 64) -> Path:
     """Write a random text-only Qwen2 checkpoint directory (model, tokenizer); returns ``path``."""
     import torch

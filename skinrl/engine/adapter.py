@@ -20,7 +20,7 @@ from skinrl.engine.merged import base_parameters, can_merge
 from skinrl.engine.push import push_into, reset_caches
 
 # Families whose adapters were compared with the trainer, log-prob by log-prob
-FAMILIES = ("qwen2_5_vl",)
+FAMILIES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
 _RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # that vLLM takes as max_lora_rank
 _HEADS = ("lm_head", "embed_tokens")
 

@@ -35,7 +35,8 @@ class GroupTraining:
         self._trainer = trainer
         self._unscorable = Unscorable()
         self._rewards: torch.Tensor | None = None
-        self._kept: dict[int, Kept] = {}  # by micro-batch, which a rollout's buffer holds while it is in use
+        # by the identity of a micro-batch, which is held beside it, so that no other takes its id
+        self._kept: dict[int, tuple[Any, Kept]] = {}
         self.replay: Replay | None = None
         self.values: list[Value] | None = None
         self._weights: GroupWeights | None = None
@@ -157,8 +158,8 @@ class GroupTraining:
         if not (self._skips and self._training):
             return Kept(batch, 1.0, 0.0)
         if id(batch) not in self._kept:
-            self._kept[id(batch)] = self._without_flat(batch)
-        kept = self._kept[id(batch)]
+            self._kept[id(batch)] = batch, self._without_flat(batch)
+        kept = self._kept[id(batch)][1]
         self._trainer._metrics["train"]["groups/rows_left_out"].append(kept.share)
         return kept
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import nullcontext
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -277,9 +278,13 @@ def test_adapters_that_need_rows_are_named():
 
 
 @torch.no_grad()
-def test_rows_whose_completions_hold_an_image_are_not_packed():
+@pytest.mark.parametrize("where", ["in a completion", "without token types"])
+def test_images_where_packing_does_not_look_take_the_rows(where):
     model, some = model_of("qwen2_vl"), rows([(3, 5, [(4, 4)])])
-    some.mm_token_type_ids[1, -2] = 1  # a tool answered with an image
+    if where == "in a completion":  # a tool answered with it
+        some.mm_token_type_ids[1, -2] = 1
+    else:
+        some = replace(some, mm_token_type_ids=None)
     shared = SharedPrefix([model], "float32", float)
     scores = (torch.zeros(3, 7), None)
     assert torch.equal(shared.score(model, some, 3, lambda part: scores)[0], scores[0])

@@ -114,10 +114,12 @@ def saved_share(rows: Rows, groups: Sequence[range]) -> float:
     return 1.0 - packed / rows.input_ids.numel()
 
 
-def images_in_completions(rows: Rows) -> bool:
-    """Whether a completion holds image tokens (a tool that answers with an image): those rows cannot be packed."""
+def needs_rows(rows: Rows) -> bool:
+    """Whether images stand where packing does not look: in a completion (a tool's answer), or without token types."""
     types = rows.mm_token_type_ids
-    return types is not None and bool(types[:, rows.prompt_width :].any())
+    if types is None:
+        return rows.pixel_values is not None and rows.pixel_values.shape[0] > 0
+    return bool(types[:, rows.prompt_width :].any())
 
 
 def tokens_of(rows: Rows, group: range) -> int:

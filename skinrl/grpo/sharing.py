@@ -14,8 +14,8 @@ from skinrl.grpo.shared_prefix import (
     Rows,
     backbone,
     groups_of,
-    images_in_completions,
     install_shared_prefix,
+    needs_rows,
     pack,
     saved_share,
     tokens_of,
@@ -33,7 +33,7 @@ TOLERANCE = {
     "bfloat16": (3e-2, float("inf")),
     "float16": (1e-2, float("inf")),
 }
-# Below this share of tokens left out, packing costs more than it saves (docs/performance.md).
+# Below this share of tokens left out, packing gains nothing (docs/shared_prefix.md).
 SMALLEST_SAVING = 0.1
 
 
@@ -105,7 +105,7 @@ class SharedPrefix:
     def _score_window(self, model: Any, rows: Rows, by_rows: Callable[[Rows], Scores]) -> tuple[list[Scores], float]:
         """Scores of a window in order, and the share of its tokens that was left out."""
         groups = groups_of(rows)
-        share = 0.0 if images_in_completions(rows) else saved_share(rows, groups)
+        share = 0.0 if needs_rows(rows) else saved_share(rows, groups)
         budget = self._max_tokens
         parts = [groups] if budget is None else parts_within(rows, groups, budget)
         if budget is not None:  # processes wait for each other in every pass
@@ -125,17 +125,21 @@ class SharedPrefix:
 
     @torch.no_grad()
     def _check(self, model: Any, rows: Rows, by_rows: Callable[[Rows], Scores]) -> None:
-        """Score one group both ways, of all the largest and with an image if there is one.
+        """Score one group both ways: with an image if one has it, and of those the one with most tokens to score.
 
         Every process runs the same passes, whatever its rows are.
         """
         if self.off:
             return
-        chosen = max(groups_of(rows), key=lambda group: (rows.images(group.start) is not None, len(group)))
+        scored = rows.attention_mask[:, rows.prompt_width :].sum(-1).tolist()
+        chosen = max(
+            groups_of(rows),
+            key=lambda group: (rows.images(group.start) is not None, sum(scored[group.start : group.stop])),
+        )
         group = rows.window(chosen.start, chosen.stop)
         mask = group.attention_mask[:, group.prompt_width :]
         plain = by_rows(group)[0]
-        packed = plain if images_in_completions(group) else packed_scores(model, group, [range(len(group))])[0]
+        packed = plain if needs_rows(group) else packed_scores(model, group, [range(len(group))])[0]
         differences = ((plain - packed).abs() * mask).nan_to_num(nan=float("inf"))
         found = (differences.sum() / mask.sum().clamp(min=1), differences.max())
         mean, worst = (self._agree(value.item()) for value in found)

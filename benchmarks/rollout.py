@@ -174,8 +174,9 @@ def measure(arguments: tuple[Cell, Path, int]) -> dict[str, Any]:
         way(once)()
     duplicates: list[float] = []
     single: list[float] = []
-    for _ in range(repeats):
-        for once, times in ((False, duplicates), (True, single)):
+    for repeat in range(repeats):
+        pair = [(False, duplicates), (True, single)]
+        for once, times in pair if repeat % 2 else pair[::-1]:  # neither always comes first
             times.append(seconds(way(once)))
     ratios = [a / b for a, b in zip(duplicates, single, strict=True)]
     return {
@@ -191,7 +192,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shape", choices=list(SHAPES), default="small")
     parser.add_argument("--cells", nargs="+", help="names of cells; default: all")
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--json", type=Path, help="file for the rows")
     arguments = parser.parse_args()
     known = {cell.name: cell for cell in CELLS}

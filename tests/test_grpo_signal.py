@@ -238,14 +238,16 @@ def test_training_is_that_of_keeping_flat_groups(text: str, tmp_path: Path) -> N
     assert logged(skipping, "groups/rows_left_out") == [0.5, 0.5]
 
 
-def test_a_step_of_flat_groups_alone_costs_no_pass_and_leaves_the_weights(
-    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("gap", "rows_a_step"), [(True, [1]), (False, [])], ids=["gap measured", "no gap"])
+def test_a_step_of_flat_groups_alone_costs_one_row_for_the_gap_and_leaves_the_weights(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gap: bool, rows_a_step: list[int]
 ) -> None:
-    trainer = build(text, tmp_path, with_ids(text_rows(4)), flat_on({0, 1, 2, 3}))
+    trainer = build(text, tmp_path, with_ids(text_rows(4)), flat_on({0, 1, 2, 3}), rollout_gap=gap)
     before = [parameter.detach().clone() for parameter in trainer.model.parameters()]
     passes = count_rows(trainer, monkeypatch)
     trainer.train()
-    assert passes == []
+    assert passes == rows_a_step * 2
+    assert len(logged(trainer, "rollout/logp_gap_mean")) == 2 * len(rows_a_step)
     assert logged(trainer, "loss") == [0.0, 0.0]
     assert logged(trainer, "grad_norm") == [0.0, 0.0]
     for old, new in zip(before, trainer.model.parameters(), strict=True):
@@ -314,7 +316,7 @@ def test_resampling_stops_at_its_cap_and_leaves_the_rest_out(text: str, tmp_path
     trainer.train()
     assert logged(trainer, "groups/resample_rounds") == [1.0]
     assert logged(trainer, "groups/replaced") == [0.0]
-    assert logged(trainer, "groups/rows_left_out") == [1.0]
+    assert logged(trainer, "groups/rows_left_out") == [15 / 16]  # one row stays for the gap
     fates = [line["fate"] for line in read_jsonl(tmp_path / "dropped_groups.jsonl", grown=True)]
     assert sorted(fates) == ["left out"] * 4 + ["not taken"] * 4
 

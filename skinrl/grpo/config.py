@@ -76,8 +76,8 @@ class SkinGRPOConfig(GRPOConfig):
         vllm_mm_processor_cache_gb: GiB of preprocessed images that a colocated vLLM keeps; None takes vLLM's default
             (4). Emptied at every weight push; with ``once_per_group`` 0 costs nothing while no image comes twice.
         vllm_lora: how adapters reach a colocated vLLM: "adapter" (beside the base weights, as they are), "merge"
-            (merged into the weights of a push), "auto" ("adapter" where vLLM can take them: plain LoRA on linear layers
-            of a Qwen-VL, no sleep mode; else "merge"). A server takes them merged.
+            (merged into the weights of a push), "auto" ("adapter" where vLLM can take them: plain LoRA on linear
+            layers of a Qwen-VL, no sleep mode; else "merge"). A server takes them merged.
         vllm_request_timeout: seconds that one request to a vLLM server may take before the run stops; None waits
             for ever.
         biased_sampling: names of sampling settings to allow although they make vLLM sample from another

@@ -165,7 +165,9 @@ class GroupTraining:
 
     def _without_flat(self, batch: dict[str, Any]) -> Kept:
         accelerator = self._trainer.accelerator
-        at_least = 0 if accelerator.distributed_type == DistributedType.NO else 1
+        # one remains for the gap between rollout and trainer, which is measured at every step
+        alone = accelerator.distributed_type == DistributedType.NO
+        at_least = 0 if alone and not self._trainer.args.rollout_gap else 1
         if accelerator.num_processes > 1:
             # as many rows and passes on every process: TRL gathers per row, ZeRO-3 and DDP count passes
             rows = float((batch["advantages"] != 0).sum())

@@ -1,7 +1,7 @@
 """How well names and free text are read: precision and recall on a gold set of strings that people wrote.
 
-A row of ``tests/gold/resolve_{dev,dev2,test}.tsv`` holds no text: it says where in the shared data the string stands,
-a hash of it, and the nodes that it names. docs/resolve_gold.md says how the strings were drawn and labelled.
+A row of ``tests/gold/resolve_{dev,dev2,dev3,test}.tsv`` holds no text: it says where in the shared data the string
+stands, a hash of it, and the nodes that it names. docs/resolve_gold.md says how the strings were drawn and labelled.
 
 Over pairs of a string and a node: precision is correct returned / returned, recall is correct returned / gold. A
 string that names no disease costs precision when a node is returned for it. 95 % intervals are Wilson's (1927, J. Am.
@@ -22,8 +22,8 @@ from skinrl.errors import DataError
 from skinrl.taxonomy.graph import Taxonomy
 
 HALVES = ("dev", "test")
-TUNING = ("dev", "dev2")
-"""Sets that may be looked at. ``dev2`` was drawn later and is none of the halves."""
+TUNING = ("dev", "dev2", "dev3")
+"""Sets that may be looked at. ``dev2`` and ``dev3`` were drawn later and are none of the halves."""
 KINDS = (
     "exact", "synonym", "abbreviation", "spelling", "british", "plural", "word order", "run-together",
     "parenthesised", "slash", "qualified", "several", "negated", "unknown",

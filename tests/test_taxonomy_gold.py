@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from hashlib import sha256
+from itertools import combinations
 from pathlib import Path
 
 import pytest
@@ -140,6 +141,7 @@ def test_the_second_set_for_tuning_is_read_alone_and_its_misses_are_shown(tmp_pa
     write_gold(tmp_path, line("Psoriasis", 0, gold=""), line("zebra", 15, gold="")).rename(
         tmp_path / "resolve_dev2.tsv"
     )
+    write_gold(tmp_path, *[line("zebra", 15, gold="")] * 3).rename(tmp_path / "resolve_dev3.tsv")
     write_gold(tmp_path, line("Psoriasis", 0, gold="psoriasis"))
 
     def strings(*options: str) -> int:
@@ -147,6 +149,7 @@ def test_the_second_set_for_tuning_is_read_alone_and_its_misses_are_shown(tmp_pa
         return json.loads(CliRunner().invoke(app, call).output)["counts"]["all"]["strings"]
 
     assert (strings("--half", "dev"), strings("--half", "dev2"), strings()) == (1, 2, 2)  # both: dev and test
+    assert strings("--half", "dev3") == 3
     call = ["taxonomy", "gold", "--half", "dev2", "--misses", "--data", str(tmp_path), "--gold", str(tmp_path)]
     shown = CliRunner().invoke(app, call)
     assert "'Psoriasis': returned psoriasis, gold nothing" in shown.output
@@ -154,19 +157,19 @@ def test_the_second_set_for_tuning_is_read_alone_and_its_misses_are_shown(tmp_pa
 
 def test_every_row_finds_its_string_and_no_case_is_in_two_sets(shared_data: Path, taxonomy: Taxonomy):
     cases = []
-    for half in (*HALVES, "dev2"):
+    for half in (*HALVES, "dev2", "dev3"):
         rows = read_gold(GOLD / f"resolve_{half}.tsv", taxonomy)
         texts = read_texts(rows, shared_data)
         assert all(text.strip() for text in texts)
         documents = {(row.file, row.locator.split("#")[0] if "#" in row.locator else "") for row in rows}
         cases.append((len(rows), documents, {text.casefold().strip(" .?!") for text in texts}))
-    (dev, dev_documents, dev_texts), (test, test_documents, test_texts), (dev2, more_documents, more_texts) = cases
+    dev, test, dev2, dev3 = (strings for strings, _, _ in cases)
     assert dev + test >= 600
     assert dev2 >= 440
-    assert not dev_documents & test_documents
-    assert not dev_texts & test_texts
-    assert not more_documents & (dev_documents | test_documents)
-    assert not more_texts & (dev_texts | test_texts)
+    assert dev3 >= 150
+    for (_, documents, texts), (_, other_documents, other_texts) in combinations(cases, 2):
+        assert not documents & other_documents
+        assert not texts & other_texts
 
 
 @pytest.mark.parametrize(

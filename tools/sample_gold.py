@@ -2,9 +2,11 @@
 
     python tools/sample_gold.py ../shared/data > candidates.tsv
     python tools/sample_gold.py ../shared/data tests/gold > candidates.tsv
+    python tools/sample_gold.py ../shared/data tests/gold dev2 > candidates.tsv
 
 The second form draws the second set for tuning (dev2): what is left when every case and document of the first two
-files is taken away, and every text that stands in them.
+files is taken away, and every text that stands in them. The third form draws the third one (dev3), of what the second
+leaves.
 
 Each line is a place (file, locator, span), a short hash, and the text for the person who labels. Strings are drawn at
 random within strata (source and number of words), so that short names, sentences and lists of several diseases all
@@ -21,7 +23,7 @@ from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
 
-SEED, SECOND_SEED = 20240917, 77
+SEED, SECOND_SEED, THIRD_SEED = 20240917, 77, 78
 Place = tuple[str, str, int, int, str]
 """File, locator, first and last character, the text."""
 
@@ -154,11 +156,11 @@ def sample(data: Path) -> list[Place]:
     ]
 
 
-def taken(data: Path, gold: Path) -> tuple[set[tuple[str, str]], set[str]]:
-    """File and case (or document) of each row of the first two files, and the texts. Labels are not looked at."""
+def taken(data: Path, gold: Path, *more: str) -> tuple[set[tuple[str, str]], set[str]]:
+    """File and case (or document) of each row of the first files, and the texts. Labels are not looked at."""
     rows = [
         line.split("\t")[1:4]
-        for half in ("dev", "test")
+        for half in ("dev", "test", *more)
         for line in (gold / f"resolve_{half}.tsv").read_text(encoding="utf-8").splitlines()[1:]
     ]
     texts = fields(data, {file for file, _, _ in rows})
@@ -226,9 +228,35 @@ def second_sample(data: Path, gold: Path) -> list[Place]:
     ]
 
 
+def third_sample(data: Path, gold: Path) -> list[Place]:
+    """Answers in the mix of the first draw, no kind picked; no case, document or text of the first three files."""
+    rng = random.Random(THIRD_SEED)
+    cases, seen = taken(data, gold, "dev2")
+
+    def free(*sources: Iterator[Place]) -> Iterator[Place]:
+        for source in sources:
+            yield from (place for place in source if (place[0], case_of(place[1])) not in cases)
+
+    def iiyi() -> Iterator[Place]:
+        return free(*(answers(data, name) for name in ("iiyi_train_en.jsonl", "iiyi_valid_en.jsonl")))
+
+    def reddit() -> Iterator[Place]:
+        names = ("reddit_train_answers_en.jsonl", "reddit_valid_answers_en.jsonl")
+        return free(*(first_sentences(data, name) for name in names))
+
+    return [
+        *draw(rng, iiyi(), 115, seen, range(1, 4)),
+        *draw(rng, iiyi(), 85, seen, range(4, 9)),
+        *draw(rng, iiyi(), 60, seen, range(9, 60)),
+        *draw(rng, reddit(), 40, seen, range(3, 60)),
+    ]
+
+
 def main() -> None:
-    data, *gold = map(Path, sys.argv[1:])
-    for file, locator, start, end, text in second_sample(data, *gold) if gold else sample(data):
+    folders, second = sys.argv[1:3], sys.argv[3:] == ["dev2"]
+    data, *gold = map(Path, folders)
+    places = (third_sample if second else second_sample)(data, *gold) if gold else sample(data)
+    for file, locator, start, end, text in places:
         short = sha256(text.encode("utf-8")).hexdigest()[:12]
         print("\t".join([file, locator, f"{start}:{end}", short, " ".join(text.split())]))
 

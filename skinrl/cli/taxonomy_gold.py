@@ -18,18 +18,18 @@ if TYPE_CHECKING:
 
 def gold(
     half: Annotated[
-        str, typer.Option("--half", help="dev, test, both of these, or dev2 (a second set for tuning).")
+        str, typer.Option("--half", help="dev, test, both of these, dev2 or dev3 (more sets for tuning).")
     ] = "both",
     data: Annotated[Path, typer.Option("--data", help="Folder of the text that the rows point into.")] = Path(
         "../shared/data"
     ),
     folder: Annotated[
-        Path, typer.Option("--gold", help="Folder of resolve_dev.tsv, resolve_dev2.tsv and resolve_test.tsv.")
+        Path, typer.Option("--gold", help="Folder of resolve_dev.tsv, _dev2.tsv, _dev3.tsv and _test.tsv.")
     ] = Path("tests/gold"),
     taxonomy: Annotated[
         str, typer.Option("--taxonomy", help="Name of a shipped taxonomy, or a YAML file.")
     ] = "dermatology",
-    misses: Annotated[bool, typer.Option("--misses", help="List what was read wrongly, of dev or dev2.")] = False,
+    misses: Annotated[bool, typer.Option("--misses", help="List what was read wrongly, of dev, dev2, dev3.")] = False,
     json: JsonOption = False,
 ) -> None:
     """Precision and recall of `resolve` and of free text on the gold set, by kind of string, with 95 % intervals.
@@ -40,10 +40,10 @@ def gold(
     from skinrl.taxonomy.gold import HALVES, TUNING, measure, read_gold, read_texts
 
     if half not in (*HALVES, *TUNING, "both"):
-        raise InputError(f"--half {half}: expected dev, dev2, test or both")
+        raise InputError(f"--half {half}: expected dev, dev2, dev3, test or both")
     if misses and half not in TUNING:
         raise InputError(
-            "--misses shows strings, and those of the test half must stay unseen: add --half dev or --half dev2"
+            "--misses shows strings, and those of the test half must stay unseen: add --half dev, dev2 or dev3"
         )
     tree = load_taxonomy(taxonomy)
     rows = [

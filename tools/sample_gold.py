@@ -196,14 +196,18 @@ def case_of(locator: str) -> str:
     return locator.partition("#")[0] if "#" in locator else ""
 
 
+def of_new_cases(cases: set[tuple[str, str]], *sources: Iterator[Place]) -> Iterator[Place]:
+    for source in sources:
+        yield from (place for place in source if (place[0], case_of(place[1])) not in cases)
+
+
 def second_sample(data: Path, gold: Path) -> list[Place]:
     """Mostly free text with denial, comparison and several diseases; no case, document or text of the first files."""
     rng = random.Random(SECOND_SEED)
     cases, seen = taken(data, gold)
 
     def free(*sources: Iterator[Place]) -> Iterator[Place]:
-        for source in sources:
-            yield from (place for place in source if (place[0], case_of(place[1])) not in cases)
+        return of_new_cases(cases, *sources)
 
     iiyi_files = ("iiyi_train_en.jsonl", "iiyi_valid_en.jsonl")
     reddit_files = ("reddit_train_answers_en.jsonl", "reddit_valid_answers_en.jsonl")
@@ -233,16 +237,13 @@ def third_sample(data: Path, gold: Path) -> list[Place]:
     rng = random.Random(THIRD_SEED)
     cases, seen = taken(data, gold, "dev2")
 
-    def free(*sources: Iterator[Place]) -> Iterator[Place]:
-        for source in sources:
-            yield from (place for place in source if (place[0], case_of(place[1])) not in cases)
-
     def iiyi() -> Iterator[Place]:
-        return free(*(answers(data, name) for name in ("iiyi_train_en.jsonl", "iiyi_valid_en.jsonl")))
+        names = ("iiyi_train_en.jsonl", "iiyi_valid_en.jsonl")
+        return of_new_cases(cases, *(answers(data, name) for name in names))
 
     def reddit() -> Iterator[Place]:
         names = ("reddit_train_answers_en.jsonl", "reddit_valid_answers_en.jsonl")
-        return free(*(first_sentences(data, name) for name in names))
+        return of_new_cases(cases, *(first_sentences(data, name) for name in names))
 
     return [
         *draw(rng, iiyi(), 115, seen, range(1, 4)),
@@ -253,9 +254,9 @@ def third_sample(data: Path, gold: Path) -> list[Place]:
 
 
 def main() -> None:
-    folders, second = sys.argv[1:3], sys.argv[3:] == ["dev2"]
-    data, *gold = map(Path, folders)
-    places = (third_sample if second else second_sample)(data, *gold) if gold else sample(data)
+    data, *gold = map(Path, sys.argv[1:3])
+    later = third_sample if sys.argv[3:] == ["dev2"] else second_sample
+    places = later(data, *gold) if gold else sample(data)
     for file, locator, start, end, text in places:
         short = sha256(text.encode("utf-8")).hexdigest()[:12]
         print("\t".join([file, locator, f"{start}:{end}", short, " ".join(text.split())]))

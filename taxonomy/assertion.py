@@ -32,7 +32,10 @@ _DISEASES = ("itis", "osis", "asis", "oma", "ema", "acea", "igo", "phigus", "phi
 _SHOWN = frozenset({"blister", "scratch"})  # seen in the picture, unlike an itch
 _SIGNS = _SHOWN | {"itch", "itching", "itchy", "itchiness", "skin", "mark"}
 _CAUSE = re.compile(r"\b(?:due to|caused by|because of)\W+(?:the )?$")
-_ASKS = re.compile(r"\W*(?:what|which|why|how|does|do|is|are|can|could)\b", re.IGNORECASE)
+_ASKS = re.compile(
+    r"\W*(?:what|which|why|how|does|do|is|are|can|could)\b|.*\b(?:(?:can|could) (?:any|some)(?:one|body)|help me)\b",
+    re.IGNORECASE,
+)
 _VERBS = frozenset({"burn", "scratch", "itch", "scar", "blister"})
 _BEFORE_VERB = frozenset(
     {"to", "not", "dont", "doesnt", "does", "do", "can", "will", "may", "you", "they", "we", "i", "itch"}
@@ -55,6 +58,7 @@ _OTHER_THINGS = frozenset(
         "plaster",
         "product",
         "mite",
+        "beetle",
         "gene",
         "fighting",
         "prone",
@@ -71,9 +75,20 @@ _OTHER_THINGS = frozenset(
 _HEAD_OF = re.compile(r"\b([A-Za-z]+) of (?:the )?([A-Za-z]+(?:(?:, (?:and |or )?| and | or )[A-Za-z]+)+)")
 _COMMA_AND = re.compile(r", (?:and |or )?| and | or ")
 _SHORT = re.compile(r"[A-Z]{2,6}")
-_IS_A = re.compile(r",? (?:which |that )?(?:is |are )an? (?:\w+ ){0,4}|, an? (?:\w+ ){1,4}")
+_OTHER = r"(?!(?:to|by|from|with|due)\b)\w+ "  # not "a rash related to"
+_IS_A = re.compile(rf",? (?:which |that )?(?:is |are )an? (?:{_OTHER}){{0,4}}|, an? (?:{_OTHER}){{1,4}}")
+# "It is a special type of tinea" says what was named before, whatever follows.
+_KIND_OF = re.compile(
+    r"(?:\b(?:it|this|that|which) (?:is|are)|,) (?:\w+ly )?an? (?:\w+ ){0,3}?(?:type|kind|form|variant|subtype) of "
+    r"(?:an? |the )?(?:\w+ )?$",
+    re.IGNORECASE,
+)
 _OR = re.compile(r",? (?:or|and)\b")
+_QUOTED = re.compile(r"\b(?:so-?called|input|word|term|text|phrase) [\"“]\s*(?:\w+ )?$", re.IGNORECASE)
+_UNQUOTED = re.compile(r"[^\"“”]{0,20}(?:[\"”]|$)")
 _OPENED = re.compile(r"\s*[(\[]\s*(?:\w+\s+)?")
+# A comma before one of these does not end what a cue reaches: "history of skin disease, particularly acne".
+_SUCH_AS = re.compile(r", (?=(?:particularly|especially|specifically|including|such as|like)\b)")
 _FIRST_REACH = 6  # words between a cue and the first name that it denies
 _AND = frozenset({"and", "or", "nor", "/", "a", "an", "the", "&", "+"})
 _NEXT_REACH = 3  # words between two names of one denied list
@@ -109,6 +124,11 @@ def asserted_spans(text: str, lexicon: Lexicon, spelt: Spelt) -> list[NamedNode]
                 refuted.update([name.node] if REFUTED.search(before) else [])
                 continue
             if _says_again(name, names, sentence, lexicon):
+                continue
+            narrower = any(said.name.node in lexicon.above[name.node] for said in found)
+            if found and not narrower and _KIND_OF.search(sentence[: name.start]):
+                continue
+            if _only_quoted(name, sentence):
                 continue
             claimed = CLAIMS.search(before) is not None
             words = {normal_token(word) for word in _WORD.findall(sentence[name.start : name.stop].lower())}
@@ -253,6 +273,12 @@ def _says_again(name: NamedNode, names: list[NamedNode], sentence: str, lexicon:
     return not named and any(word[0].upper() == written[0] for word in words)
 
 
+def _only_quoted(name: NamedNode, sentence: str) -> bool:
+    """Whether a name in quotation marks is spoken of as a word: 'the so-called "eczema"', 'the input "SK?" is'."""
+    before, behind = sentence[: name.start], sentence[name.stop :]
+    return _QUOTED.search(before) is not None and _UNQUOTED.match(behind) is not None
+
+
 def _denied(sentence: str, names: list[NamedNode]) -> set[NamedNode]:
     """The names of a sentence in small letters that a cue denies."""
     masked = list(sentence)
@@ -285,7 +311,8 @@ def _reached_forwards(text: str, at: int, names: list[NamedNode], stops: list[in
     for name in names:
         if at <= name.start < end:
             between = text[at : name.start]
-            if len(between.split()) > reach or (reach == _FIRST_REACH and "," in between):
+            listed = _SUCH_AS.sub(" ", between) if reach == _FIRST_REACH else ""
+            if len(between.split()) > reach or "," in listed:
                 return
             yield name
             at, reach = name.stop, _NEXT_REACH

@@ -8,12 +8,16 @@ from typing import NamedTuple
 from skinrl.errors import TaxonomyError
 from skinrl.taxonomy.graph import Match, Node
 from skinrl.taxonomy.text import normal_token, plain, raw_tokens, stem, stems, tokens
-from skinrl.taxonomy.wording import ELSEWHERE, FILLER, HARMLESS, REFUSED
+from skinrl.taxonomy.wording import ELSEWHERE, FILLER, HARMLESS, OF_A_KIND, REFUSED
 
 _LONGEST_ABBREVIATION = 6
 _CALLED = ("disease", "syndrome")
 _BEFORE_ANY = frozenset({"consider", "considering", "be", "have", "suspect", "suspected", "are", "typical", "look"})
 _JOINING = ("and", "or")
+# Beginnings that are written joined, with a hyphen or apart: "post-inflammatory".
+_PREFIXES = ("post", "peri", "pseudo", "hyper", "hypo", "sub", "intra", "micro", "macro", "photo")
+_SHORTEST_BEHIND_PREFIX = 5  # letters
+OF_MANY_KINDS = frozenset({"keratosis", "nevus"})
 _BEFORE_COMMA = 5  # words of a name before its comma
 
 
@@ -91,7 +95,7 @@ class Lexicon:
             if len(stemmed) > 1:
                 self.stems[stemmed] = node.id if self.stems.get(stemmed, node.id) == node.id else None
                 self._stem_words.update(stemmed)
-                self._longest = max(self._longest, len(words))
+                self._longest = max(self._longest, len(variant))
         if len(words) == 1 and (match.how == "abbreviation" or len(name) < _shortest_free_name(name)):
             self._capitals[key] = node.id
         else:
@@ -246,12 +250,16 @@ def _variants(name: str, words: tuple[str, ...]) -> list[tuple[str, ...]]:
     """Shorter and other ways to say a name.
 
     "Hand foot mouth disease" needs no "and". An eponym is a disease or a syndrome, and with two words it needs neither
-    ("Hailey-Hailey"); a nail disease is no nail syndrome.
+    ("Hailey-Hailey"); a nail disease is no nail syndrome. "Post inflammatory" is "postinflammatory".
     """
     found = [tuple(word for word in words if word != "and")] if "and" in words else []
     if words[-1] in _CALLED and any(word[0].isupper() for word in name.split()):
         found += [(*words[:-1], called) for called in _CALLED if called != words[-1]]
         found += [words[:-1]] if len(words) > 2 else []
+    for at, word in enumerate(words):
+        prefix = next((prefix for prefix in _PREFIXES if word.startswith(prefix)), "")
+        if prefix and len(word) >= len(prefix) + _SHORTEST_BEHIND_PREFIX:
+            found.append((*words[:at], prefix, word.removeprefix(prefix), *words[at + 1 :]))
     return found
 
 
@@ -266,7 +274,7 @@ def _of_another_kind(before: str, name: str) -> bool:
     A naevus is any birthmark, and "verrucous" is no mole; a keratosis is any horny skin, of the pores or the sun; and
     many diseases of the skin have a namesake in another organ ("uveal melanoma").
     """
-    if before in ELSEWHERE:
+    if before in ELSEWHERE or (before in OF_A_KIND and name in OF_MANY_KINDS):
         return True
     if name == "keratosis":
         return before not in HARMLESS and before not in REFUSED and before not in _BEFORE_ANY

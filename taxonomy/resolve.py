@@ -12,10 +12,10 @@ from rapidfuzz.distance import OSA
 
 from skinrl.taxonomy.assertion import asserted_spans
 from skinrl.taxonomy.graph import Match, Node
-from skinrl.taxonomy.lexicon import Lexicon
+from skinrl.taxonomy.lexicon import OF_MANY_KINDS, Lexicon
 from skinrl.taxonomy.spelling import Speller
 from skinrl.taxonomy.text import normalise, stems, tokens
-from skinrl.taxonomy.wording import FILLER, HARMLESS, REFUSED
+from skinrl.taxonomy.wording import FILLER, HARMLESS, OF_A_KIND, REFUSED
 
 _BRACKETS = re.compile(r"[(\[]([^()\[\]]*)[)\]]")
 # What coding systems add behind a name: SNOMED CT's semantic tags, and that it is an old one.
@@ -230,16 +230,20 @@ class Resolver:
         return nodes.pop() if len(nodes) == 1 else None
 
     def _in_context(self, text: str, words: tuple[str, ...]) -> Match | None:
-        if not REFUSED.isdisjoint(words) or "(" in text or "[" in text:
+        if "(" in text or "[" in text:
             return None
         spans = self._lexicon.spans(words, words)
         inside = {at for span in spans for at in range(span.start, span.stop)}
-        rest = (word for at, word in enumerate(words) if at not in inside)
+        rest = [word for at, word in enumerate(words) if at not in inside]
+        if not REFUSED.isdisjoint(rest):  # inside a name they belong to it: "malignant melanoma of the back"
+            return None
         nodes = {span.node for span in spans}
         whole = nodes.pop() if len(nodes) == 1 and HARMLESS.issuperset(rest) else None
         if ";" not in text and "/" not in text and not ("," in text and self._unrelated(text)):
             for harmless in (FILLER, HARMLESS):  # "psoriasis of the scalp" is scalp psoriasis
                 kept = [word for word in words if word not in harmless]
+                if OF_MANY_KINDS.issuperset(kept) and not OF_A_KIND.isdisjoint(words):
+                    break  # "punctate keratosis" is no horny skin of any kind
                 node = self._lexicon.bags.get(tuple(sorted(kept))) or self._lexicon.stems.get(stems(kept))
                 if node is not None:  # "a common wart" is more than the wart that is left of it
                     narrower = whole is not None and node in self._lexicon.above[whole]

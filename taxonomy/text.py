@@ -93,6 +93,20 @@ _LATIN |= {"alba": "white", "albus": "white", "album": "white", "nigra": "black"
 _LATIN |= {"ring": "annul", "golden": "aure", "glossy": "nitid", "shiny": "nitid"}
 _LATIN |= {"pedis": "foot", "capitis": "scalp", "corporis": "body", "cruris": "groin", "barbae": "beard"}
 _LATIN |= {"hand": "manu", "nail": "ungu", "faciei": "face", "facial": "face", "facialis": "face"}
+_LATIN |= {"sole": "plant", "lip": "labi", "mouth": "oral", "oralis": "oral", "tongue": "lingu", "inguinal": "groin"}
+_LATIN |= {"armpit": "axill", "underarm": "axill", "palpebral": "eyelid", "palpebrarum": "eyelid"}
+_LATIN |= {"yellow": "aure", "pink": "rose", "nigrican": "black", "ringed": "annul", "circular": "annul"}
+_LATIN |= {"sun": "solar", "actinic": "solar", "simplex": "simpl", "simple": "simpl", "deep": "profund"}
+_LATIN |= {"conglomerate": "conglob", "striated": "stri", "pointed": "acumin", "artificial": "factiti"}
+_LATIN |= {"infectious": "contagi", "infectiosum": "contagi", "malignant": "malign", "pigmented": "pigment"}
+_LATIN |= {"multiforme": "multiform", "polymorphous": "multiform", "polymorphic": "multiform"}
+_LATIN |= {"migran": "migr", "migratory": "migr", "migrating": "migr", "indurated": "indur", "hardened": "indur"}
+_LATIN |= {"sclerosing": "scler", "sclerotic": "scler", "vegetan": "veget", "vegetating": "veget"}
+_LATIN |= {"perforan": "perfor", "perforating": "perfor", "elevated": "elev", "raized": "elev"}
+_LATIN |= {"dissecan": "dissect", "dissecting": "dissect", "fulminant": "fulminan", "excoriated": "excorie"}
+_LATIN |= {"gravidarum": "pregnancy", "gestationis": "pregnancy", "gestational": "pregnancy"}
+_LATIN |= {"neonatorum": "neonat", "newborn": "neonat", "neonate": "neonat", "pigmenti": "pigment"}
+_LATIN |= {"ab": "from", "igne": "fire", "heat": "fire"}
 _ADJECTIVE = re.compile(
     r"(?<=.{4})(?:[ou]s(?:um|us|a|e)|[eo]us|(?<=oid)es|ar(?:is|e|ia|y)?|al(?:is|e)?|ic(?:um|us|a)?|iv(?:um|us|a|e)"
     r"|at(?:um|us|a|e)|um|us|a|e|is)$"
@@ -107,8 +121,13 @@ def stem(word: str) -> str:
 
 
 def stems(words: Iterable[str]) -> tuple[str, ...]:
-    """Sorted stems of normal words: equal for ``"keratosis follicularis"`` and ``"follicular keratosis"``."""
-    return tuple(sorted(stem(word) for word in words if word not in _UNSTEMMED))
+    """Sorted stems of normal words: equal for ``"keratosis follicularis"`` and ``"follicular keratosis"``.
+
+    Two words of one stem count once ("golden yellow"), one word twice ("Hailey-Hailey") twice.
+    """
+    first: dict[str, str] = {}
+    found = ((stem(word), word) for word in words if word not in _UNSTEMMED)
+    return tuple(sorted(one for one, word in found if first.setdefault(one, word) == word))
 
 
 def plain(text: str) -> str:

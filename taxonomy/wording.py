@@ -27,7 +27,10 @@ treatment therapy cryotherapy laser surgery removal infestation outbreak flare
 juvenile senile infantile infant neonatal elderly peripheral distal central primary persistent refractory relapsing
 continuous diffuse disseminated scattered unilateral symmetric symmetrical common ordinary seasonal occupational
 obvious obviously definite definitely evident evidently certainly clearly
-hereditary inherited isolated spontaneous inflamed irritated infected healing old exudative black brown red
+hereditary inherited isolated spontaneous inflamed irritated infected healing old exudative black brown red yellow
+purple fluid filled watery weeping oozing itchy itching painful epidermal epidermic circumferential punctate patch
+patchy spot area stage phase category manifestation presentation appearance symptom newborn baby infectious
+pregnancy related
 1 2 3 4 5 ii iii iv
 """
 # Places on the body, which sometimes make another disease of it: asked after the fillers.
@@ -43,6 +46,10 @@ bladder cardiac heart bone thyroid pancreatic splenic ovarian uterine prostatic 
 """
 
 
+# Harmless around the name of one disease; before "keratosis" and "nevus" they make another one of it.
+_OF_A_KIND = "epidermal epidermic circumferential punctate patchy yellow purple fluid filled infectious"
+
+
 def _words(text: str) -> frozenset[str]:
     return frozenset(map(normal_token, text.split()))
 
@@ -50,6 +57,7 @@ def _words(text: str) -> frozenset[str]:
 REFUSED = _words(_REFUSED)
 FILLER = _words(_FILLER)
 ELSEWHERE = _words(_ELSEWHERE)
+OF_A_KIND = _words(_OF_A_KIND)
 HARMLESS = FILLER | _words(_SITES)
 
 # ---- cues in free text: small letters, no apostrophes

@@ -61,6 +61,12 @@ TAXONOMY = load_taxonomy()
         ("Blisters?", ("blister",)),
         ("golden lichen", ("lichen_aureus",)),
         ("white pityriasis on a cheek", ("pityriasis_alba",)),
+        ("Migratory necrolytic erythema with itching", ("necrolytic_migratory_erythema",)),
+        ("Tinea pedis. It is actually a common form of tinea.", ("tinea_pedis",)),
+        ("Rosacea, a kind of acne and seen in adults", ("rosacea",)),
+        ("It is a tinea. It is a form of tinea pedis.", ("tinea", "tinea_pedis")),
+        ("Urticaria, a rash due to a viral infection", ("urticaria", "viral_infection")),
+        ('I suspect "psoriasis".', ("psoriasis",)),
     ],
 )
 def test_what_is_said_or_suspected_is_read_in_its_order(text, nodes):
@@ -171,6 +177,12 @@ def test_what_is_said_or_suspected_is_read_in_its_order(text, nodes):
         ("caught from someone who has scabies", ()),
         ("We should know whether there was a wart", ()),
         ("a burn that burns easily when you burn it", ("burn",)),
+        ("Please tell us any history of skin disease, particularly eczema.", ()),
+        ("Any history of allergies, including contact dermatitis?", ()),
+        ('The term "eczema" is an old one.', ()),
+        ('It is one of the so-called "eczema" cases.', ()),
+        ("A blister beetle sat on the arm.", ()),
+        ("She has small blisters on her lip, could somebody tell me more.", ()),
     ],
 )
 def test_what_is_denied_is_not_read(text, nodes):

@@ -260,6 +260,8 @@ def _says_again(name: NamedNode, names: list[NamedNode], sentence: str, lexicon:
     for before in earlier:
         if _OPENED.fullmatch(sentence, before.stop, name.start) and name.node in lexicon.above[before.node]:
             return True
+        if name.node in lexicon.above[before.node] and not sentence[before.stop : name.start].strip():
+            return True  # "a scabies infestation", "tinea fungal infection"
     if earlier and _IS_A.fullmatch(sentence[earlier[-1].stop : name.start]) and not _OR.match(sentence, name.stop):
         return earlier[-1].node not in lexicon.above[name.node]
     written = sentence[name.start : name.stop]

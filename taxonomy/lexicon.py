@@ -16,6 +16,7 @@ _BEFORE_ANY = frozenset({"consider", "considering", "be", "have", "suspect", "su
 _JOINING = ("and", "or")
 # Beginnings that are written joined, with a hyphen or apart: "post-inflammatory".
 _PREFIXES = ("post", "peri", "pseudo", "hyper", "hypo", "sub", "intra", "micro", "macro", "photo")
+_SHORTEST_PART = 3  # letters of a word that was written apart
 _SHORTEST_BEHIND_PREFIX = 5  # letters
 OF_MANY_KINDS = frozenset({"keratosis", "nevus"})
 _BEFORE_COMMA = 5  # words of a name before its comma
@@ -168,6 +169,9 @@ class Lexicon:
                 if len(name) == 1 and at and _of_another_kind(words[at - 1], name[0])
                 else Span(at, at + len(name), id)
             )
+        apart = self.exact.get("".join(words[at : at + 2])) if _may_be_one(words[at : at + 2]) else None
+        if apart is not None:
+            return Span(at, at + 2, apart.node)
         short = self._capitals.get(words[at])
         return Span(at, at + 1, short) if short is not None and raw[at].isupper() else None
 
@@ -266,6 +270,13 @@ def _variants(name: str, words: tuple[str, ...]) -> list[tuple[str, ...]]:
 def _shortest_free_name(name: str) -> int:
     """Shorter names ("SK", "Mel") count inside a line only when written in capitals; "orf" is a word."""
     return 3 if name.islower() else 4
+
+
+def _may_be_one(words: Sequence[str]) -> bool:
+    """Whether two words may be one written apart: "chicken pox"."""
+    return (
+        len(words) == 2 and min(map(len, words)) >= _SHORTEST_PART and sum(map(len, words)) >= 2 * _SHORTEST_PART + 2
+    )
 
 
 def _of_another_kind(before: str, name: str) -> bool:

@@ -24,6 +24,10 @@ _LIKE = re.compile(r"\b(\w+)-like\s+", re.IGNORECASE)  # "urticaria-like drug ra
 _INFECTED = re.compile(
     r"(.*\w)\s+with (?:a )?(?:secondary |local |bacterial )*(?:infection|inflammation)\W*", re.IGNORECASE
 )
+_LOOKS = re.compile(
+    r"\s*(?:(?:it|this|that)\s+)?(?:looks?|seems?|appears?)(?:\s+(?:very|most|more))?\s+(?:like|to\s+be)\s+(.+)",
+    re.IGNORECASE | re.DOTALL,
+)
 _ABBREVIATED = re.compile(r"\s*([A-Za-z]{2,6})\s+[-–:]\s+(\S.*)")  # "CD - Contact dermatitis"
 _EXAMINED = re.compile(r"\s*(?:O/E|On examination)\s*[-–:]\s*(.*?)(?: present)?\s*", re.IGNORECASE)
 _FILE_ENDING = re.compile(r"\.(?:jpe?g|png|gif|tiff?|webp|html?)$", re.IGNORECASE)
@@ -120,6 +124,8 @@ class Resolver:
         left = [i for i, match in enumerate(found) if match is None and 0 < len(words[i]) <= _LONGEST]
         spelt = self._speller.read([words[i] for i in left], REFUSED)
         for i, near in zip(left, spelt, strict=True):
+            if len(words[i]) == 1 and words[i][0] in self._vocabulary:
+                near = None  # "dermatosis" is a word of names, and no other name with an error
             found[i] = Match(near[0], "fuzzy", round(near[1], 4)) if near else self._in_context(texts[i], words[i])
         return found
 
@@ -136,7 +142,7 @@ class Resolver:
         if examined is not None:
             seen = self.resolve(examined[1])
             return self._as("remark", 0.97, seen.node if seen is not None else None)
-        infected = _INFECTED.fullmatch(text)
+        infected = _INFECTED.fullmatch(text) or _LOOKS.fullmatch(text)
         if infected is not None:
             match = self.resolve(infected[1])
             return self._as("context", 0.95, match.node if match is not None else None)

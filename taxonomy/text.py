@@ -98,7 +98,7 @@ _LATIN |= {"armpit": "axill", "underarm": "axill", "palpebral": "eyelid", "palpe
 _LATIN |= {"yellow": "aure", "pink": "rose", "nigrican": "black", "ringed": "annul", "circular": "annul"}
 _LATIN |= {"sun": "solar", "actinic": "solar", "simplex": "simpl", "simple": "simpl", "deep": "profund"}
 _LATIN |= {"conglomerate": "conglob", "striated": "stri", "pointed": "acumin", "artificial": "factiti"}
-_LATIN |= {"infectious": "contagi", "infectiosum": "contagi", "malignant": "malign", "pigmented": "pigment"}
+_LATIN |= {"infectious": "contagi", "infectiosum": "contagi", "malignant": "malign"}
 _LATIN |= {"multiforme": "multiform", "polymorphous": "multiform", "polymorphic": "multiform"}
 _LATIN |= {"migran": "migr", "migratory": "migr", "migrating": "migr", "indurated": "indur", "hardened": "indur"}
 _LATIN |= {"sclerosing": "scler", "sclerotic": "scler", "vegetan": "veget", "vegetating": "veget"}
@@ -107,6 +107,9 @@ _LATIN |= {"dissecan": "dissect", "dissecting": "dissect", "fulminant": "fulmina
 _LATIN |= {"gravidarum": "pregnancy", "gestationis": "pregnancy", "gestational": "pregnancy"}
 _LATIN |= {"neonatorum": "neonat", "newborn": "neonat", "neonate": "neonat", "pigmenti": "pigment"}
 _LATIN |= {"ab": "from", "igne": "fire", "heat": "fire"}
+_LATIN |= {"mole": "nevus", "hive": "urtic", "wart": "verruc", "baldness": "alopeci", "rash": "eruption"}
+_LATIN |= {"rosy": "rose", "purulent": "pyogen"}
+_LATIN |= {"multicolored": "versicolor", "variegated": "versicolor", "colored": "versicolor"}
 _ADJECTIVE = re.compile(
     r"(?<=.{4})(?:[ou]s(?:um|us|a|e)|[eo]us|(?<=oid)es|ar(?:is|e|ia|y)?|al(?:is|e)?|ic(?:um|us|a)?|iv(?:um|us|a|e)"
     r"|at(?:um|us|a|e)|um|us|a|e|is)$"

@@ -13,7 +13,7 @@ no not non nor neither never none without absent absence lack lacks denies denie
 excluding exclusion unlikely doubtful rule ruled out rather instead against cannot can t isn isnt dont or and versus vs
 either both with plus also but except than unlike like mimic mimics mimicking resembling resembles simulating history
 previous prior former risk free possible possibly maybe perhaps question unclear uncertain unknown undetermined
-indeterminate differential diagnoses multiple combination i am im sure unsure may might could would should if because
+indeterminate differential diagnoses combination i am im sure unsure may might could would should if because
 confirm confirmed needs need due secondary benign malignant pre post para pseudo anti hyper hypo
 """
 # These may stand beside a name without another disease being meant, or then a kind of the same one.
@@ -30,13 +30,15 @@ obvious obviously definite definitely evident evidently certainly clearly
 hereditary inherited isolated spontaneous inflamed irritated infected healing old exudative black brown red yellow
 purple fluid filled watery weeping oozing itchy itching painful epidermal epidermic circumferential punctate patch
 patchy spot area stage phase category manifestation presentation appearance symptom newborn baby infectious
-pregnancy related
+pregnancy related infection rash eruption papule vesicle pustule bump growth white grade multiple several numerous
+ruptured suspected suspect consider considering
 1 2 3 4 5 ii iii iv
 """
 # Places on the body, which sometimes make another disease of it: asked after the fillers.
 _SITES = """
 scalp face facial cheek nose nasal ear lip eyelid eye forehead temple chin neck trunk chest back abdomen shoulder arm
 forearm elbow wrist hand finger palm leg thigh knee shin ankle foot toe sole buttock limb extremity body
+mouth armpit axilla groin toenail fingernail calf waist breast
 """
 # Organs in front of a name: the disease is none of the skin.
 _ELSEWHERE = """
@@ -47,7 +49,7 @@ bladder cardiac heart bone thyroid pancreatic splenic ovarian uterine prostatic 
 
 
 # Harmless around the name of one disease; before "keratosis" and "nevus" they make another one of it.
-_OF_A_KIND = "epidermal epidermic circumferential punctate patchy yellow purple fluid filled infectious"
+_OF_A_KIND = "epidermal epidermic circumferential punctate patchy yellow purple white fluid filled infectious"
 
 
 def _words(text: str) -> frozenset[str]:

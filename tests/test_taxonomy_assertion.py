@@ -67,6 +67,8 @@ TAXONOMY = load_taxonomy()
         ("It is a tinea. It is a form of tinea pedis.", ("tinea", "tinea_pedis")),
         ("Urticaria, a rash due to a viral infection", ("urticaria", "viral_infection")),
         ('I suspect "psoriasis".', ("psoriasis",)),
+        ("This is a scabies infestation.", ("scabies",)),
+        ("Probably chicken pox", ("varicella",)),
     ],
 )
 def test_what_is_said_or_suspected_is_read_in_its_order(text, nodes):

@@ -123,6 +123,12 @@ def test_different_words_stay_different(one, other):
         ("Vitiligo spots, early stage", "vitiligo", "context"),
         ("epidermal wart", "wart", "context"),
         ("Pregnancy-related urticaria", "urticaria", "context"),
+        ("It looks like scabies", "scabies", "context"),
+        ("Suspected vitiligo", "vitiligo", "context"),
+        ("Multiple neurofibromas", "neurofibroma", "context"),
+        ("Lichen planus papules on the wrist", "lichen_planus", "context"),
+        ("papular hives", "papular_urticaria", "order"),
+        ("multicolored tinea", "tinea_versicolor", "order"),
     ],
 )
 def test_a_name_is_read(text, node, how):
@@ -171,6 +177,10 @@ def test_a_name_is_read(text, node, how):
         "rosacea and acne",
         "melanoma-like",
         "melanoma-like rash",
+        "it looks like melanoma or psoriasis",
+        "it does not look like melanoma",
+        "eczema-like dermatosis",
+        "dermatosis",
         "not melanoma (formerly)",
         "nevus rather than melanoma",
         "nevus, melanoma excluded",

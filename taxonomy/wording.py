@@ -111,6 +111,8 @@ BEFORE = re.compile(
     r"|have you (?:ever )?had|did you (?:ever )?have|(?:is|are|was|were) there any(?! (?:possib|chance|likel))"
     r"|(?:moisturi[sz]|soften|sooth|hydrat)\w*|until(?= (?:\w+ ){0,3}?#+ (?:(?:is|are) seen|appear|form|develop|grow))"
     r"|(?:may|can|could|might|will) (?:\w+ )?(?:turn into|progress to|develop into|evolve into|leave)|leav(?:es|ing)"
+    r"|(?:may|can|could|might|will) (?:\w+ )?(?:lead to|be complicated by)|complications? (?:include|are|such as)"
+    r"|differences? between|prone to"
     r"|(?:know|ask|see|check) (?:if|whether) there (?:is|was|are|were)"
     # Somebody else has it.
     r"|(?:mother|father|brother|sister|sibling|parent|relative|family member|aunt|uncle|cousin|friend"

@@ -184,6 +184,10 @@ def test_what_is_said_or_suspected_is_read_in_its_order(text, nodes):
         ('The term "eczema" is an old one.', ()),
         ('It is one of the so-called "eczema" cases.', ()),
         ("A blister beetle sat on the arm.", ()),
+        ("It can lead to cellulitis.", ()),
+        ("Complications include cellulitis or sepsis.", ()),
+        ("What is the difference between eczema and psoriasis?", ()),
+        ("He is prone to keloids.", ()),
         ("She has small blisters on her lip, could somebody tell me more.", ()),
     ],
 )

@@ -173,7 +173,8 @@ def test_every_row_finds_its_string_and_no_case_is_in_two_sets(shared_data: Path
 
 
 @pytest.mark.parametrize(
-    ("line", "file"), [("test half", "resolve_test"), ("dev half", "resolve_dev"), ("dev2", "resolve_dev2")]
+    ("line", "file"),
+    [("test half", "resolve_test"), ("dev half", "resolve_dev"), ("dev2", "resolve_dev2"), ("dev3", "resolve_dev3")],
 )
 def test_the_page_states_what_is_measured(shared_data: Path, taxonomy: Taxonomy, line: str, file: str):
     """The figures asked for are not reached; the page says so, and by how much, with these numbers."""

@@ -16,20 +16,6 @@ NAMES = (
     "groups/without_spread",
     "groups/replaced",
 )
-ZERO3 = {
-    "bf16": {"enabled": False},
-    "zero_optimization": {
-        "stage": 3,
-        "overlap_comm": False,
-        "stage3_param_persistence_threshold": 0,  # at its default every tensor of a tiny model stays whole
-        "stage3_gather_16bit_weights_on_model_save": True,
-    },
-    "train_micro_batch_size_per_gpu": "auto",
-    "gradient_accumulation_steps": "auto",
-    "gradient_clipping": "auto",
-    "zero_allow_untested_optimizer": True,
-    "zero_force_ds_cpu_optimizer": False,
-}
 
 
 def train(folder: Path, name: str, rows: list[dict[str, Any]], flat: set[int], **changes: Any) -> dict[str, Any]:
@@ -78,6 +64,7 @@ def main() -> None:
     import torch
     from accelerate import PartialState
     from tiny_model import build_tiny_vlm, image_rows
+    from zero3 import ZERO3
 
     torch.set_num_threads(1)
     scenario, folder = sys.argv[1], Path(sys.argv[2])

@@ -19,20 +19,6 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 RATE = 1e6
-ZERO3 = {
-    "bf16": {"enabled": False},
-    "zero_optimization": {
-        "stage": 3,
-        "overlap_comm": False,
-        "stage3_param_persistence_threshold": 0,  # at its default every tensor of a tiny model stays whole
-        "stage3_gather_16bit_weights_on_model_save": True,
-    },
-    "train_micro_batch_size_per_gpu": "auto",
-    "gradient_accumulation_steps": "auto",
-    "gradient_clipping": "auto",
-    "zero_allow_untested_optimizer": True,
-    "zero_force_ds_cpu_optimizer": False,
-}
 RUNS: dict[str, dict[str, Any]] = {
     "rows": {"shared_prefix": False},
     "packed": {},
@@ -50,6 +36,7 @@ def build(kind: str, folder: Path, *, lora: bool, **changes: Any) -> Any:
     from packed_rows import LORA_TARGETS
     from peft import LoraConfig
     from tiny_model import distinct_tokens_reward, image_rows
+    from zero3 import ZERO3
 
     from skinrl.grpo.config import SkinGRPOConfig
     from skinrl.grpo.trainer import SkinGRPOTrainer

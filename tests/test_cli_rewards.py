@@ -146,7 +146,7 @@ ROWS = [
 
 @pytest.fixture
 def log(clinic: Path) -> Path:
-    pyarrow = pytest.importorskip("pyarrow")
+    import pyarrow
     from pyarrow import parquet
 
     folder = clinic / "completions"

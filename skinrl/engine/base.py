@@ -74,7 +74,7 @@ class Generator(Protocol):
 
     def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[list[Completion]]: ...
 
-    def load(self, model_path: str, *, adapter: str | None = None) -> None:
+    def load(self, model_path: str, *, adapter: str | None = None, revision: str | None = None) -> None:
         """Put the weights of another checkpoint of the same architecture into the open engine."""
 
     def close(self) -> None: ...
@@ -96,6 +96,7 @@ def open_generator(
     adapter: str | None = None,
     gpu_memory_utilization: float = 0.5,
     max_batch: int = 64,
+    revision: str | None = None,
 ) -> Generator:
     """Open a generation engine on a checkpoint directory.
 
@@ -107,6 +108,7 @@ def open_generator(
         adapter: directory of a LoRA adapter that is merged into the weights before generating.
         gpu_memory_utilization: share of the GPU's memory that vLLM may take; unused on CPU.
         max_batch: completions generated at once.
+        revision: commit, tag or branch where ``model_path`` is an id on the model hub; a folder has none.
 
     Raises:
         InputError: unknown backend, or ``backend="vllm"`` where vLLM is not installed.
@@ -126,6 +128,7 @@ def open_generator(
             max_model_len=max_model_len,
             adapter=adapter,
             max_batch=max_batch,
+            revision=revision,
         )
     if not vllm_is_installed():
         raise InputError("backend='vllm' was asked for, but vLLM is not installed: use backend='transformers'.")
@@ -140,4 +143,5 @@ def open_generator(
         adapter=adapter,
         gpu_memory_utilization=gpu_memory_utilization,
         max_batch=max_batch,
+        revision=revision,
     )

@@ -9,11 +9,11 @@ from skinrl.engine.base import Request
 from skinrl.errors import InputError
 
 
-def load_processor(model_path: str) -> Any:
+def load_processor(model_path: str, revision: str | None = None) -> Any:
     """The processor of a checkpoint (the tokenizer of a text-only one), padding on the left as generation needs."""
     from transformers import AutoProcessor
 
-    return AutoProcessor.from_pretrained(model_path, padding_side="left")
+    return AutoProcessor.from_pretrained(model_path, revision=revision, padding_side="left")
 
 
 def tokenizer_of(processor: Any) -> Any:

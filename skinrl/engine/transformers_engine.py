@@ -16,12 +16,20 @@ from skinrl.engine.sampling import SampledLogProbs, seeded
 from skinrl.engine.tokens import end_token_ids, ended, vision_token_ids
 
 
-def load_model(model_path: str, *, dtype: str = "auto", adapter: str | None = None, device: str | None = None) -> Any:
+def load_model(
+    model_path: str,
+    *,
+    dtype: str = "auto",
+    adapter: str | None = None,
+    device: str | None = None,
+    revision: str | None = None,
+) -> Any:
     """A transformers model for generation: on ``device`` (None: the GPU where there is one), an adapter merged in."""
     kind: Any = AutoModelForCausalLM
-    if getattr(AutoConfig.from_pretrained(model_path), "vision_config", None) is not None:
+    if getattr(AutoConfig.from_pretrained(model_path, revision=revision), "vision_config", None) is not None:
         kind = AutoModelForImageTextToText
-    model = kind.from_pretrained(model_path, dtype=dtype if dtype == "auto" else getattr(torch, dtype))
+    wanted = dtype if dtype == "auto" else getattr(torch, dtype)
+    model = kind.from_pretrained(model_path, revision=revision, dtype=wanted)
     if adapter is not None:
         from peft import PeftModel
 
@@ -42,21 +50,40 @@ class TransformersEngine:
         max_model_len: int | None = None,
         adapter: str | None = None,
         max_batch: int = 64,
+        revision: str | None = None,
     ) -> None:
         self._dtype = dtype
+        processor = load_processor(model_path, revision)
+        if hasattr(processor, "image_processor"):
+            set_image_size(processor.image_processor, min_pixels, max_pixels)
+        self.load(model_path, adapter=adapter, revision=revision)
+        self._settle(processor, max_model_len, max_batch)
+
+    @classmethod
+    def around(cls, model: Any, processor: Any, *, max_batch: int) -> TransformersEngine:
+        """The engine on a model that is open already, such as the one in training: no weights are read or copied.
+
+        Args:
+            model: a transformers model, in evaluation mode while it generates.
+            processor: its processor, padding on the left.
+        """
+        engine = cls.__new__(cls)
+        engine._dtype = "auto"
+        engine._model = model
+        engine._settle(processor, None, max_batch)
+        return engine
+
+    def _settle(self, processor: Any, max_model_len: int | None, max_batch: int) -> None:
+        self.processor = processor
         self._max_batch = max_batch
-        self.processor = load_processor(model_path)
-        if hasattr(self.processor, "image_processor"):
-            set_image_size(self.processor.image_processor, min_pixels, max_pixels)
-        self._tokenizer = tokenizer_of(self.processor)
-        self.load(model_path, adapter=adapter)
+        self._tokenizer = tokenizer_of(processor)
         self._limit = max_model_len or self._model.config.get_text_config().max_position_embeddings
         self._banned = vision_token_ids(self._model.config, self._tokenizer)
         self._ends = end_token_ids(self._model.generation_config, self._tokenizer)
 
-    def load(self, model_path: str, *, adapter: str | None = None) -> None:
+    def load(self, model_path: str, *, adapter: str | None = None, revision: str | None = None) -> None:
         """Put the weights of another checkpoint of the same architecture into the open engine."""
-        self._model = load_model(model_path, dtype=self._dtype, adapter=adapter)
+        self._model = load_model(model_path, dtype=self._dtype, adapter=adapter, revision=revision)
 
     def close(self) -> None:
         """Free the model's memory."""

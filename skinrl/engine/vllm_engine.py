@@ -40,15 +40,16 @@ class VLLMEngine:
         adapter: str | None = None,
         gpu_memory_utilization: float = 0.5,
         max_batch: int = 64,
+        revision: str | None = None,
     ) -> None:
         prepare_environment(model_path=model_path)
         from vllm import LLM
 
-        self.processor = load_processor(model_path)
+        self.processor = load_processor(model_path, revision)
         self._tokenizer = tokenizer_of(self.processor)
-        config = AutoConfig.from_pretrained(model_path)
+        config = AutoConfig.from_pretrained(model_path, revision=revision)
         self._banned = vision_token_ids(config, self._tokenizer)
-        self._ends = end_token_ids(_generation_config(model_path), self._tokenizer)
+        self._ends = end_token_ids(_generation_config(model_path, revision), self._tokenizer)
         arguments: dict[str, Any] = {}
         image_processor = getattr(self.processor, "image_processor", None)
         if image_processor is not None:
@@ -62,6 +63,8 @@ class VLLMEngine:
             arguments["gpu_memory_utilization"] = gpu_memory_utilization
         self._llm = LLM(
             model=model_path,
+            revision=revision,
+            tokenizer_revision=revision,
             dtype=dtype,
             max_model_len=max_model_len,
             max_num_seqs=max_batch,
@@ -71,9 +74,9 @@ class VLLMEngine:
         )
         self._limit = self._llm.llm_engine.model_config.max_model_len
         if adapter is not None:
-            self.load(model_path, adapter=adapter)
+            self.load(model_path, adapter=adapter, revision=revision)
 
-    def load(self, model_path: str, *, adapter: str | None = None) -> None:
+    def load(self, model_path: str, *, adapter: str | None = None, revision: str | None = None) -> None:
         """Put the weights of another checkpoint of the same architecture into the open engine.
 
         The checkpoint is read on the CPU and pushed as GRPO pushes its policy; an adapter is merged first.
@@ -81,7 +84,7 @@ class VLLMEngine:
         from skinrl.engine.transformers_engine import load_model
 
         dtype = str(self._llm.llm_engine.model_config.dtype).removeprefix("torch.")
-        model = load_model(model_path, dtype=dtype, adapter=adapter, device="cpu")
+        model = load_model(model_path, dtype=dtype, adapter=adapter, device="cpu", revision=revision)
         push_into(self._llm, _named(model))
 
     def close(self) -> None:
@@ -139,8 +142,8 @@ def _named(model: torch.nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
         yield name, parameter.data
 
 
-def _generation_config(model_path: str) -> GenerationConfig | None:
+def _generation_config(model_path: str, revision: str | None) -> GenerationConfig | None:
     try:
-        return GenerationConfig.from_pretrained(model_path)
+        return GenerationConfig.from_pretrained(model_path, revision=revision)
     except OSError:  # the checkpoint has none
         return None

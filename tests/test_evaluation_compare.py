@@ -220,7 +220,7 @@ def test_the_picture_is_one_well_formed_file_with_a_bar_per_number(tmp_path):
         ({"controls": {"blindfold": [Reply("")] * 3}}, "blindfold"),
         ({"controls": {"no_image": [Reply("")]}}, "1 completions for 3 cases"),
         ({"greedy": [Reply("")] * 2}, "2 completions for 3 cases"),
-        ({"control_cases": {"shuffled_options": cases(2)}}, "not those of the evaluation"),
+        ({"control_cases": {"shuffled_options": cases(3)[::-1]}}, "not those of the evaluation"),
     ],
 )
 def test_parts_that_do_not_fit_are_refused(change, words):

@@ -3,17 +3,97 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
-from skinrl.evaluation.bootstrap import Measure, mean_measure
+from skinrl.errors import DataError
+from skinrl.evaluation.bootstrap import Measure, differences, intervals, mean_measure
 from skinrl.evaluation.cases import Case
-from skinrl.evaluation.scoring import Target
+from skinrl.evaluation.predictions import Prediction
+from skinrl.evaluation.scoring import Target, judge, target_of
 from skinrl.taxonomy.graph import Taxonomy
 
 ANSWERED_CONTROLS = ("no_image", "shuffled_options", "wrong_image", "metadata_only")
+DEFAULT_CONTROLS = ("no_image", "shuffled_options", "wrong_image")  # no detail of a patient enters a prompt
+CONTROL_CASES = 500  # most cases that a control is asked about, unless all are asked for
 LABEL_PRIOR = "label_prior"
+
+
+def control_metrics(
+    cases: Sequence[Case],
+    greedy: Sequence[Prediction],
+    controls: Mapping[str, Sequence[Prediction]],
+    control_cases: Mapping[str, Sequence[Case]],
+    taxonomy: Taxonomy,
+    *,
+    resamples: int,
+    seed: int,
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Accuracy by control, and by answered control what the model does on the very same cases.
+
+    Args:
+        cases, greedy: all cases with the model's own answers.
+        controls: answers by control.
+        control_cases: the cases of a control where they are not all of `cases` as they are: a part of them, in their
+            order, or the same with other options.
+
+    Returns:
+        `controls`: accuracy by control, `label_prior` over all cases included.
+        `controls_paired`: by control `model` (accuracy of the model on the control's cases), `difference` (model minus
+        control, paired) and `same_answer` (share of the cases in which both answer the same node, or both none).
+    """
+    targets = [(case, target_of(case, taxonomy)) for case in cases]
+    known = [(case, target) for case, target in targets if target is not None]
+    prior = label_prior([case for case, _ in known], [target for _, target in known], taxonomy)
+    groups = [case.group for case, _ in known]
+    accuracy = {LABEL_PRIOR: intervals([prior], groups, resamples=resamples, seed=seed)["accuracy"].as_dict()}
+    paired: dict[str, Any] = {}
+    own = {(case.source, case.id): (target, one) for (case, target), one in zip(targets, greedy, strict=True)}
+    for name, predictions in controls.items():
+        rows = []  # patient; control right; model right; both answered the same
+        for case, answer in zip(control_cases.get(name, cases), predictions, strict=True):
+            asked = target_of(case, taxonomy)
+            target, model = own[case.source, case.id]
+            if asked is not None and target is not None:
+                right = judge(asked, answer, taxonomy).hit, judge(target, model, taxonomy).hit
+                rows.append((case.group, *right, answer.answer_node == model.answer_node))
+        if rows:
+            accuracy[name], paired[name] = _beside(rows, resamples, seed)
+    return dict(sorted(accuracy.items())), dict(sorted(paired.items()))
+
+
+def _beside(
+    rows: Sequence[tuple[str, bool, bool, bool]], resamples: int, seed: int
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    groups = [row[0] for row in rows]
+    hits = np.array([row[1:] for row in rows], dtype=float)
+    control, model = mean_measure("accuracy", hits[:, 0]), mean_measure("accuracy", hits[:, 1])
+    same = mean_measure("same_answer", hits[:, 2])
+    accuracy = intervals([control], groups, resamples=resamples, seed=seed)["accuracy"]
+    found = intervals([model, same], groups, resamples=resamples, seed=seed)
+    gap = differences([control], [model], groups, resamples=resamples, seed=seed)["accuracy"]
+    beside = {"model": found["accuracy"], "difference": gap, "same_answer": found["same_answer"]}
+    return accuracy.as_dict(), {key: interval.as_dict() for key, interval in beside.items()}
+
+
+def refuse_other_cases(cases: Sequence[Case], asked: Sequence[Case], control: str) -> None:
+    """Refuse cases of a control that are not among those of the evaluation, in their order.
+
+    Raises:
+        DataError: names the first.
+    """
+    place = {(case.source, case.id): number for number, case in enumerate(cases)}
+    last = -1
+    for case in asked:
+        number = place.get((case.source, case.id), -1)
+        if number <= last:
+            raise DataError(
+                f"the cases of control {control} are not those of the evaluation in the same order; the first that is "
+                f"not: {case.id}"
+            )
+        last = number
 
 
 def label_prior(cases: Sequence[Case], targets: Sequence[Target], taxonomy: Taxonomy) -> Measure:

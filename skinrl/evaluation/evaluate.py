@@ -8,13 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from skinrl import files
 from skinrl.errors import DataError
-from skinrl.evaluation.bootstrap import RESAMPLES, SEED, Measure, intervals, mean_measure
+from skinrl.evaluation.bootstrap import RESAMPLES, SEED, Measure
 from skinrl.evaluation.cases import Case
-from skinrl.evaluation.controls import ANSWERED_CONTROLS, LABEL_PRIOR, label_prior
+from skinrl.evaluation.controls import ANSWERED_CONTROLS, control_metrics, refuse_other_cases
 from skinrl.evaluation.metrics import Scored, grouped_metrics, measures_of, metrics_of
 from skinrl.evaluation.predictions import Prediction, Written, predict_all, predict_samples
 from skinrl.evaluation.scoring import Target, judge, target_of
@@ -33,7 +31,8 @@ class Evaluation:
         samples: (cases, samples), drawn at temperature 1; empty where none were.
         controls: predictions by name of the control (`no_image`, `shuffled_options`, `wrong_image`,
             `metadata_only`), those that were measured.
-        control_cases: the cases of a control whose questions differ (`shuffled_options`).
+        control_cases: the cases of a control that was asked about a part of them, or with other options
+            (`shuffled_options`), in the order of `cases`.
     """
 
     taxonomy: Taxonomy
@@ -56,7 +55,7 @@ class Evaluation:
         for number in range(len(self.samples[0]) if self.samples else 0):
             _check_ids(self.cases, [samples[number] for samples in self.samples], f"sample {number}")
         for name, predictions in self.controls.items():
-            _check_ids(self.cases, predictions, name)
+            _check_ids(self.control_cases.get(name, self.cases), predictions, name)
 
     def scored(self) -> list[Scored]:
         """Cases whose gold has a node, with their judged answers."""
@@ -84,9 +83,12 @@ class Evaluation:
             raise DataError(f"none of {len(self.cases)} cases has a gold diagnosis with a node; nothing can be scored")
         blocks, small, left_out = grouped_metrics(scored, self.taxonomy, resamples=resamples, seed=seed)
         kinds = Counter(one.case.group_kind for one in scored)
+        asked = self.cases, self.greedy, self.controls, self.control_cases
+        controls, paired = control_metrics(*asked, self.taxonomy, resamples=resamples, seed=seed)
         return {
             **metrics_of(scored, self.taxonomy, resamples=resamples, seed=seed),
-            "controls": self._control_metrics(resamples, seed),
+            "controls": controls,
+            "controls_paired": paired,
             **blocks,
             "cases": len(scored),
             "cases_without_gold": len(self.cases) - len(scored),
@@ -101,24 +103,6 @@ class Evaluation:
 
     def _targets(self) -> list[tuple[Case, Target | None]]:
         return [(case, target_of(case, self.taxonomy)) for case in self.cases]
-
-    def _control_metrics(self, resamples: int, seed: int) -> dict[str, Any]:
-        pairs = [(case, target) for case, target in self._targets() if target is not None]
-        cases, targets = [case for case, _ in pairs], [target for _, target in pairs]
-        groups = [case.group for case in cases]
-        measures = {LABEL_PRIOR: label_prior(cases, targets, self.taxonomy)}
-        for name, predictions in self.controls.items():
-            own = [target_of(case, self.taxonomy) for case in self.control_cases.get(name, self.cases)]
-            hits = [
-                float(judge(target, prediction, self.taxonomy).hit)
-                for target, prediction in zip(own, predictions, strict=True)
-                if target is not None
-            ]
-            measures[name] = mean_measure("accuracy", np.array(hits))
-        return {
-            name: intervals([measure], groups, resamples=resamples, seed=seed)["accuracy"].as_dict()
-            for name, measure in sorted(measures.items())
-        }
 
     def write(self, folder: Path | str, *, resamples: int = RESAMPLES, seed: int = SEED) -> dict[str, Any]:
         """Write `metrics.json`, `predictions.jsonl` (greedy), `predictions_<condition>.jsonl` and `cases.jsonl`.
@@ -157,7 +141,8 @@ def evaluate(
         greedy: one completion per case, at temperature 0.
         sampled: the same number of completions for every case, at temperature 1; may be left out.
         controls: greedy completions by control, such as `{"no_image": [...]}`.
-        control_cases: cases of the controls whose questions differ, in the order of `cases`.
+        control_cases: cases of the controls that ask about a part of the cases or offer other options, in the order
+            of `cases`.
         style: the rendering of the report that was asked for (`skinrl.report`).
 
     Raises:
@@ -165,8 +150,7 @@ def evaluate(
     """
     own = {name: tuple(listed) for name, listed in (control_cases or {}).items()}
     for name, listed in own.items():
-        if [case.id for case in listed] != [case.id for case in cases]:
-            raise DataError(f"the cases of control {name} are not those of the evaluation in the same order")
+        refuse_other_cases(cases, listed, name)
     return Evaluation(
         taxonomy=taxonomy,
         cases=tuple(cases),

@@ -106,8 +106,8 @@ def control_questions(
         raise InputError(f"unknown control {control!r}; expected some of {', '.join(ANSWERED_CONTROLS)}")
     if control == "metadata_only" and remote:
         raise InputError(
-            "the control metadata_only puts age, sex, site and skin tone of patients into prompts, and the engine is on "
-            "another machine; use an engine of this machine, or leave the control out"
+            "the control metadata_only puts age, sex, site and skin tone of patients into prompts, and the engine is "
+            "on another machine; use an engine of this machine, or leave the control out"
         )
     return tuple(makers[control]())
 
@@ -144,7 +144,7 @@ def new_order(count: int, rng: random.Random) -> list[int]:
 
 
 def _with_options(prompt: Messages, case: Case, options: Sequence[str]) -> list[dict[str, Any]]:
-    """The prompt with the lines of the options rewritten; what stands before each option ("A. ") stays in its place."""
+    """The prompt with the options rewritten; what stands before each in its line ("A. ") stays in its place."""
     made = _copy(prompt)
     for message, part, text in _texts(made):
         lines = text.split("\n")
@@ -156,7 +156,7 @@ def _with_options(prompt: Messages, case: Case, options: Sequence[str]) -> list[
         _put(message, part, "\n".join(lines))
         return made
     raise InputError(
-        f"case {case.id}: its prompt has no block of lines that end in its options ({', '.join(case.options[:3])}, ...); "
+        f"case {case.id}: its prompt has no lines that end in its options ({', '.join(case.options[:3])}, ...); "
         "the control shuffled_options needs one option a line"
     )
 

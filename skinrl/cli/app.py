@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from skinrl import __version__
-from skinrl.cli import data, demo, doctor, evaluate, predict, rewards, taxonomy, train
+from skinrl.cli import data, demo, doctor, evaluate, predict, rewards, taxonomy, train, view
 
 app = typer.Typer(
     help="Dermatology vision-language models, trained by SFT and GRPO on a disease hierarchy. "
@@ -35,6 +35,7 @@ app.command("grpo")(train.grpo)
 app.command("eval")(evaluate.evaluate)
 app.command("demo")(demo.demo)
 app.command("predict")(predict.predict)
+app.command("view")(view.view)
 app.command("doctor")(doctor.doctor)
 app.add_typer(data.app, name="data")
 app.add_typer(taxonomy.app, name="taxonomy")

@@ -103,7 +103,7 @@ def test_every_resample_equals_scikit_learn_on_the_repeated_cases():
 
     order, code = np.unique(groups, return_inverse=True)
     rows = []
-    for weights in np.concatenate(list(resample_weights(len(order), 50, 3))):
+    for weights in resample_weights(len(order), 50, 3).T:
         repeated = np.repeat(np.arange(40), weights[code].astype(int))
         present = sorted(set(gold[repeated]))
         with warnings.catch_warnings():
@@ -119,10 +119,10 @@ def test_every_resample_equals_scikit_learn_on_the_repeated_cases():
 
 
 def test_every_group_is_drawn_as_often_as_any_other():
-    drawn = np.concatenate(list(resample_weights(20, 5000, 1)))
-    assert drawn.shape == (5000, 20)
-    assert (drawn.sum(axis=1) == 20).all()
-    assert drawn.mean(axis=0) == pytest.approx(np.ones(20), abs=0.06)
+    drawn = resample_weights(20, 5000, 1)
+    assert drawn.shape == (20, 5000)
+    assert (drawn.sum(axis=0) == 20).all()
+    assert drawn.mean(axis=1) == pytest.approx(np.ones(20), abs=0.06)
     assert drawn.var() == pytest.approx(0.95, abs=0.02)  # of a binomial: 20 * 1/20 * 19/20
 
 

@@ -10,7 +10,8 @@ import pytest
 from evaluation_toys import case, scored, toy_taxonomy
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
 
-from skinrl.evaluation.metrics import grouped_metrics, metrics_of
+from skinrl.evaluation.analysis import analyse
+from skinrl.evaluation.metrics import metrics_of
 from skinrl.evaluation.scoring import target_of
 
 TOY = toy_taxonomy()
@@ -50,6 +51,10 @@ def worked() -> dict:
         ("mistake_severity", (1 + 1 + 1 + 2 + 1 + 2) / 6, 6),
         ("malignancy_sensitivity", 4 / 4, 4),
         ("malignancy_specificity", 1 / 4, 4),
+        # 4 of 4 malignant and 2 of 4 benign cases called malignant, half of the cases malignant
+        ("malignancy_ppv", 4 / 6, 6),
+        ("abstained_share", 0.0, 8),
+        ("accuracy_answered", 2 / 7, 7),
         ("invalid_share", 1 / 8, 8),
         ("truncated_share", 0.0, 8),
         ("unresolved_share", 0.0, 8),
@@ -65,7 +70,7 @@ def test_metric_worked_by_hand(name, value, n):
 def test_there_is_no_other_metric_and_no_level_below_the_deepest_gold():
     assert "accuracy_level_4" not in worked()
     assert "accuracy_sampled" not in worked(), "nothing was sampled"
-    assert len(worked()) == 15
+    assert len(worked()) == 18
 
 
 def plain_metrics(taxonomy, pairs) -> dict[str, float]:
@@ -143,8 +148,11 @@ def test_an_answer_without_a_node_is_wrong_everywhere(outcome):
     ]
     found = metrics_of(rows, TOY, resamples=20, seed=1)
     wrong = [name for name in found if name.startswith(("accuracy", "balanced", "macro", "malignancy"))]
-    assert len(wrong) == 8
-    assert all(found[name]["value"] == 0 for name in wrong)
+    of_no_case = {"accuracy_answered", "malignancy_ppv"}  # over answers with a node, over malignant calls
+    assert len(wrong) == 10
+    assert all(found[name]["value"] == 0 for name in wrong if name not in of_no_case)
+    assert all(found[name] == {"value": None, "low": None, "high": None, "n": 0} for name in of_no_case)
+    assert found["abstained_share"]["value"] == (outcome == "ok")
     assert found["hierarchical_recall"]["value"] == 0
     assert found["hierarchical_precision"] == {"value": None, "low": None, "high": None, "n": 0}
     assert found["mistake_severity"]["value"] == pytest.approx((2 + 3) / 2)
@@ -208,6 +216,12 @@ def test_a_gold_without_a_node_has_no_target():
     assert target_of(case("a", "skin"), TOY) is None
 
 
+def parts_of(rows):
+    """Blocks by part, small parts, slices left out."""
+    blocks = analyse(rows, TOY, resamples=20, seed=1).blocks
+    return blocks, blocks["small_groups"], blocks["slices_left_out"]
+
+
 def toned(id, tone, **facts):
     return scored(TOY, case(id, "naevus", skin_tone=tone, **facts), "naevus" if int(id) % 2 else "eczema")
 
@@ -215,30 +229,32 @@ def toned(id, tone, **facts):
 def test_skin_tone_scales_are_never_merged_and_unknown_is_a_value():
     tones = [("fitzpatrick", "5"), ("fitzpatrick", "2"), ("monk", "5"), None] * 3
     rows = [toned(str(i), tone) for i, tone in enumerate(tones)]
-    blocks, _, _ = grouped_metrics(rows, TOY, resamples=20, seed=1)
+    blocks, _, _ = parts_of(rows)
     counts = {
         scale: {value: metrics["accuracy"]["n"] for value, metrics in by_value.items()}
         for scale, by_value in blocks["by_skin_tone"].items()
     }
-    assert counts == {"fitzpatrick": {"2": 3, "5": 3, "unknown": 6}, "monk": {"5": 3, "unknown": 9}}
+    assert counts == {
+        "fitzpatrick": {"2": 3, "5": 3, "unknown": 6},
+        "fitzpatrick_bands": {"light": 3, "dark": 3, "unknown": 6},
+        "monk": {"5": 3, "unknown": 9},
+    }
     none = [toned(str(i), None) for i in range(6)]
-    assert set(grouped_metrics(none, TOY, resamples=20, seed=1)[0]["by_skin_tone"]) == {"unknown"}
+    assert set(parts_of(none)[0]["by_skin_tone"]) == {"unknown"}
 
 
 def test_groups_of_fewer_than_five_patients_are_listed():
     rows = [toned(str(i), None, slices={"sex": "f" if i < 4 else "m"}, modality="clinical") for i in range(12)]
-    blocks, small, _ = grouped_metrics(rows, TOY, resamples=20, seed=1)
+    blocks, small, _ = parts_of(rows)
     assert small == [{"where": ["by_slice", "sex", "f"], "groups": 4, "cases": 4}]
     assert blocks["by_slice"]["sex"]["f"]["accuracy"]["n"] == 4
     assert blocks["by_modality"]["clinical"]["accuracy"]["value"] == pytest.approx(0.5)
     many_images = [toned(str(i), None, group=f"patient {i % 3}") for i in range(30)]
-    assert {"where": ["by_source", "toy"], "groups": 3, "cases": 30} in grouped_metrics(
-        many_images, TOY, resamples=20, seed=1
-    )[1]
+    assert {"where": ["by_source", "toy"], "groups": 3, "cases": 30} in parts_of(many_images)[1]
 
 
 def test_a_slice_that_is_really_an_identifier_is_left_out_by_name():
     rows = [toned(str(i), None, slices={"lesion": str(i), "site": "arm"}) for i in range(60)]
-    blocks, _, left_out = grouped_metrics(rows, TOY, resamples=20, seed=1)
+    blocks, _, left_out = parts_of(rows)
     assert left_out == ["lesion"]
     assert list(blocks["by_slice"]) == ["site"]

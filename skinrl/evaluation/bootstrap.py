@@ -1,54 +1,65 @@
-"""Intervals for metrics by bootstrap over groups, vectorised.
+"""Bootstrap over groups, vectorised: every metric, of a whole set and of all its parts, from one draw.
 
 Images of one patient resemble one another, so patients are resampled, never images. Every metric here is a
-function of sums over cases (a `Measure`); summed per group once, a resample is a row of weights, and all
-metrics of all resamples are one matrix product. Two models on one set share the weights, which pairs them.
-
-The interval is the percentile interval with its tails widened for few groups (the plain one covers too
-little below some fifty groups): Hesterberg 2015, "What teachers should know about the bootstrap", section 4.3.
+function of sums over cases (a `Measure`); summed per group once, a resample is a column of weights, and all
+metrics of all resamples are one matrix product. Two models on one set share the weights, which pairs them, and so
+do the parts of a set (one skin tone and the next), so that what compares parts comes from the same resamples.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from skinrl.errors import DataError
+from skinrl.evaluation.bounds import FEW_GROUPS, Floats, Interval, difference_interval, interval, wilson
 
 RESAMPLES = 2000
 SEED = 20_260
-CONFIDENCE = 0.95
-FEW_GROUPS = 5  # with fewer, resampling says nothing about the spread
 
-Floats = NDArray[np.float64]
+Counts = NDArray[np.uint8]
+Indices = NDArray[np.intp]
 
-_Z = NormalDist().inv_cdf(0.5 + CONFIDENCE / 2)
-_CELLS = 8_000_000  # weights held at a time: 64 MB
+_CELLS = 4_000_000  # weights held as floating point numbers at a time: 32 MB
+
+__all__ = [
+    "FEW_GROUPS",
+    "RESAMPLES",
+    "SEED",
+    "Cells",
+    "Floats",
+    "Interval",
+    "Measure",
+    "Measured",
+    "Resampler",
+    "differences",
+    "intervals",
+    "mean_measure",
+    "paired",
+    "ratio",
+    "resample_weights",
+    "wilson",
+]
 
 
-@dataclass(frozen=True)
-class Interval:
-    """A measured metric: value, bounds of the 95 % interval, and the number of cases behind it.
+@dataclass(frozen=True, eq=False)
+class Cells:
+    """A matrix (cases, width) that is nearly all zero: `values` at (`cases`, `columns`), all three (cells,)."""
 
-    `value` is None where no case counts, the bounds are None where no honest ones can be given.
-    """
+    cases: Indices
+    columns: Indices
+    values: Floats
+    shape: tuple[int, int]
 
-    value: float | None
-    low: float | None
-    high: float | None
-    n: int
-
-    def as_dict(self) -> dict[str, Any]:
-        return {"value": self.value, "low": self.low, "high": self.high, "n": self.n}
+    def __len__(self) -> int:
+        return self.shape[0]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Measure:
     """A metric as a function of sums over cases.
 
@@ -57,14 +68,16 @@ class Measure:
         columns: what is summed, (cases, K).
         finish: sums (..., K) to the metric (...), NaN where it is not defined.
         counted: which cases the metric is about, (cases,) of bool.
-        bounded: whether the metric lies in 0 to 1.
+        bounded: whether the metric is a share, in 0 to 1.
+        lower_is_better: whether less is better, for whoever looks for the worst of several.
     """
 
     name: str
-    columns: Floats
+    columns: Floats | Cells
     finish: Callable[[Floats], Floats]
     counted: NDArray[np.bool_]
     bounded: bool = True
+    lower_is_better: bool = False
 
 
 def ratio(numerator: Floats, denominator: Floats) -> Floats:
@@ -78,29 +91,183 @@ def _mean_of_sums(sums: Floats) -> Floats:
 
 
 def mean_measure(
-    name: str, values: Floats, counted: NDArray[np.bool_] | None = None, *, bounded: bool = True
+    name: str,
+    values: Floats,
+    counted: NDArray[np.bool_] | None = None,
+    *,
+    bounded: bool = True,
+    lower_is_better: bool = False,
 ) -> Measure:
     """The mean of `values` (cases,) over the counted cases, all by default."""
     counted = np.ones(len(values), dtype=bool) if counted is None else counted
     columns = np.stack([np.where(counted, values, 0.0), counted.astype(float)], axis=1)
-    return Measure(name, columns, _mean_of_sums, counted, bounded)
+    return Measure(name, columns, _mean_of_sums, counted, bounded, lower_is_better)
 
 
-def wilson(share: float, n: int) -> tuple[float, float]:
-    """Wilson's score interval for a share observed among `n` (> 0) independent units."""
-    scale = 1 + _Z**2 / n
-    middle = (share + _Z**2 / (2 * n)) / scale
-    half = _Z / scale * math.sqrt(share * (1 - share) / n + _Z**2 / (4 * n**2))
-    return max(0.0, middle - half), min(1.0, middle + half)
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """Measures of one part of a set.
+
+    Args:
+        measures: M of them.
+        values: (M,), NaN where no case counts.
+        replicates: (M, resamples), NaN where a resample does not define the metric.
+        cases, units: cases and groups that count for each, (M,).
+    """
+
+    measures: tuple[Measure, ...]
+    values: Floats
+    replicates: Floats
+    cases: Indices
+    units: Indices
+
+    def intervals(self) -> dict[str, Interval]:
+        """Every measure with its 95 % interval, by name."""
+        rows = zip(self.measures, self.values, self.replicates, self.units, self.cases, strict=True)
+        return {
+            measure.name: interval(float(value), row, int(units), int(n), bounded=measure.bounded)
+            for measure, value, row, units, n in rows
+        }
+
+
+class Resampler:
+    """One draw of groups for a set of cases, from which every metric of every part takes its interval.
+
+    Args:
+        groups: the group (patient) of each case, (cases,).
+    """
+
+    def __init__(self, groups: Sequence[str], *, resamples: int = RESAMPLES, seed: int = SEED) -> None:
+        names, codes = np.unique(np.asarray(groups, dtype=str), return_inverse=True)
+        self.codes: Indices = codes.astype(np.intp)
+        self.groups = len(names)
+        self.resamples, self.seed = resamples, seed
+        self.weights = resample_weights(self.groups, resamples, seed)
+
+    def measure(self, measures: Sequence[Measure], parts: Sequence[Indices] | None = None) -> list[Measured]:
+        """Measures of each part.
+
+        Args:
+            parts: numbers of the cases of each part; by default one part, the whole set.
+
+        Raises:
+            DataError: measures of another number of cases.
+        """
+        columns = Columns(measures, len(self.codes))
+        whole = np.arange(len(self.codes))
+        found = []
+        for part in [whole] if parts is None else parts:
+            drawn, units = np.unique(self.codes[part], return_inverse=True)
+            weights = self.weights if len(drawn) == self.groups else self.weights[drawn]
+            found.append(columns.measured(part, units.astype(np.intp), len(drawn), weights))
+        return found
+
+
+class Columns:
+    """What measures sum, each column once: many are the mean over the same cases."""
+
+    def __init__(self, measures: Sequence[Measure], cases: int) -> None:
+        lengths = {len(measure.columns) for measure in measures}
+        if lengths - {cases}:
+            raise DataError(f"{cases} groups for {sorted(lengths)} cases")
+        self.measures = tuple(measures)
+        places: dict[bytes, int] = {}
+        unique: list[Floats] = []
+
+        def place(column: NDArray[Any]) -> int:
+            key = np.ascontiguousarray(column, dtype=np.float64)
+            number = places.setdefault(key.tobytes(), len(unique))
+            if number == len(unique):
+                unique.append(key)
+            return number
+
+        self._dense = [
+            [] if isinstance(measure.columns, Cells) else [place(column) for column in measure.columns.T]
+            for measure in measures
+        ]
+        self._counted = [place(measure.counted) for measure in measures]
+        self._unique = unique
+        self._cells = {id(m.columns): m.columns for m in measures if isinstance(m.columns, Cells)}
+
+    def sums(self, part: Indices, units: Indices, count: int) -> UnitSums:
+        """Sums of a part's cases (their numbers, `part`) over the units that they belong to, 0 to `count` - 1."""
+        from scipy.sparse import csr_array
+
+        dense: Floats = np.stack(
+            [np.bincount(units, weights=column[part], minlength=count).astype(np.float64) for column in self._unique]
+        )
+        sparse: dict[int, Any] = {}
+        for key, cells in self._cells.items():
+            unit_of = np.full(len(cells), -1, dtype=np.intp)
+            unit_of[part] = units
+            unit = unit_of[cells.cases]
+            inside = unit >= 0
+            places = (cells.columns[inside], unit[inside])
+            sparse[key] = csr_array((cells.values[inside], places), shape=(cells.shape[1], count))
+        return UnitSums(self, dense, sparse)
+
+    def measured(self, part: Indices, units: Indices, count: int, weights: Counts) -> Measured:
+        """Values, and replicates by the weights (count, resamples) of the units."""
+        sums = self.sums(part, units, count)
+        everything = np.ones((count, 1), dtype=np.uint8)
+        counted = sums.dense[self._counted]
+        return Measured(
+            self.measures,
+            sums.weighted(everything)[:, 0],
+            sums.weighted(weights),
+            counted.sum(axis=1).astype(np.intp),
+            (counted > 0).sum(axis=1),
+        )
+
+    def finish(self, dense: Floats, sparse: dict[int, Floats]) -> Floats:
+        """Metrics (M, rows) from sums (K, rows)."""
+        rows = [
+            measure.finish(sparse[id(measure.columns)].T if isinstance(measure.columns, Cells) else dense[places].T)
+            for measure, places in zip(self.measures, self._dense, strict=True)
+        ]
+        return np.stack(rows)
+
+
+@dataclass(frozen=True, eq=False)
+class UnitSums:
+    """Sums over the cases of each unit: `dense` (K, units), and a sparse matrix (width, units) per `Cells`."""
+
+    columns: Columns
+    dense: Floats
+    sparse: dict[int, Any]
+
+    def weighted(self, weights: Counts) -> Floats:
+        """Metrics (M, rows) where unit u counts `weights[u, row]` times."""
+        units, rows = weights.shape
+        widest = max([units, len(self.dense), *(matrix.shape[0] for matrix in self.sparse.values())])
+        step = max(1, _CELLS // widest)
+        found = []
+        for start in range(0, rows, step):
+            block = weights[:, start : start + step].astype(np.float64)
+            sparse = {key: matrix @ block for key, matrix in self.sparse.items()}
+            found.append(self.columns.finish(self.dense @ block, sparse))
+        return np.concatenate(found, axis=1)
+
+
+def resample_weights(groups: int, resamples: int, seed: int) -> Counts:
+    """How often each group is drawn in each resample, (groups, resamples); the same for the same seed.
+
+    A byte is enough: of as many draws as there are groups, more than 255 of one do not happen.
+    """
+    rng = np.random.default_rng([seed, groups])
+    weights = np.empty((groups, resamples), dtype=np.uint8)
+    step = max(1, _CELLS // max(groups, 1))
+    for start in range(0, resamples, step):
+        drawn = rng.integers(groups, size=(min(step, resamples - start), groups))
+        counts = [np.bincount(row, minlength=groups).astype(np.uint8) for row in drawn]
+        weights[:, start : start + len(counts)] = np.stack(counts, axis=1)
+    return weights
 
 
 def intervals(
     measures: Sequence[Measure], groups: Sequence[str], *, resamples: int = RESAMPLES, seed: int = SEED
 ) -> dict[str, Interval]:
-    """Every measure with its 95 % interval.
-
-    At exactly 0 or 1, where all resamples agree, and below `FEW_GROUPS` groups, a metric in 0 to 1 gets
-    Wilson's interval with groups as its units; any other metric of so few groups gets no bounds.
+    """Every measure of a set with its 95 % interval (`skinrl.evaluation.bounds.interval`).
 
     Args:
         groups: the group (patient) of each case, (cases,).
@@ -110,15 +277,7 @@ def intervals(
     """
     if not measures:
         return {}
-    sums, bounds, codes = _sums_per_group([measure.columns for measure in measures], groups)
-    values = _finish(measures, bounds, sums.sum(axis=0, keepdims=True))[:, 0]
-    replicates = _replicates(measures, bounds, sums, resamples, seed)
-    result = {}
-    for measure, value, row in zip(measures, values, replicates, strict=True):
-        n, units = int(measure.counted.sum()), len(np.unique(codes[measure.counted]))
-        low, high = _bounds(float(value), row, units, bounded=measure.bounded)
-        result[measure.name] = Interval(_known(value), low, high, n)
-    return result
+    return Resampler(groups, resamples=resamples, seed=seed).measure(measures)[0].intervals()
 
 
 def differences(
@@ -131,9 +290,7 @@ def differences(
 ) -> dict[str, Interval]:
     """`second` minus `first`, of two models on the same cases, each resample drawn for both.
 
-    `n` counts the cases that count for both. Below `FEW_GROUPS` groups there are no bounds. Where every
-    resample gives the same difference (two models that answer alike), the bounds allow for as many
-    discordant groups as Wilson's interval allows for when none was seen.
+    `n` counts the cases that count for both.
 
     Raises:
         DataError: lengths or metrics that differ.
@@ -142,89 +299,29 @@ def differences(
         raise DataError("two models can be compared on the same metrics only")
     if not first:
         return {}
-    measures = [*first, *second]
-    sums, bounds, codes = _sums_per_group([measure.columns for measure in measures], groups)
-    values = _finish(measures, bounds, sums.sum(axis=0, keepdims=True))[:, 0]
-    replicates = _replicates(measures, bounds, sums, resamples, seed)
-    half, result = len(first), {}
-    for index, (one, two) in enumerate(zip(first, second, strict=True)):
-        value = float(values[half + index] - values[index])
-        row = replicates[half + index] - replicates[index]
-        both = one.counted & two.counted
-        units = len(np.unique(codes[one.counted | two.counted]))
-        result[one.name] = Interval(
-            _known(value), *_difference_bounds(value, row, units, bounded=one.bounded), int(both.sum())
+    resampler = Resampler(groups, resamples=resamples, seed=seed)
+    one, two = (resampler.measure(measures)[0] for measures in (first, second))
+    return paired(one, two, resampler.codes)
+
+
+def paired(first: Measured, second: Measured, codes: Indices) -> dict[str, Interval]:
+    """`second` minus `first` for the metrics that both have, both measured on one draw of the same cases.
+
+    Args:
+        codes: number of the group of each case.
+    """
+    place = {measure.name: index for index, measure in enumerate(second.measures)}
+    result = {}
+    for index, one in enumerate(first.measures):
+        other = place.get(one.name)
+        if other is None:
+            continue
+        two = second.measures[other]
+        result[one.name] = difference_interval(
+            float(second.values[other] - first.values[index]),
+            second.replicates[other] - first.replicates[index],
+            len(np.unique(codes[one.counted | two.counted])),
+            int((one.counted & two.counted).sum()),
+            bounded=one.bounded,
         )
     return result
-
-
-def _known(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None
-
-
-def _bounds(value: float, row: Floats, units: int, *, bounded: bool) -> tuple[float | None, float | None]:
-    if not math.isfinite(value) or units == 0:
-        return None, None
-    if bounded and (units < FEW_GROUPS or value <= 0 or value >= 1):
-        return wilson(min(max(value, 0.0), 1.0), units)
-    if units < FEW_GROUPS:
-        return None, None
-    return _percentiles(value, row, units)
-
-
-def _difference_bounds(value: float, row: Floats, units: int, *, bounded: bool) -> tuple[float | None, float | None]:
-    if not math.isfinite(value) or units < FEW_GROUPS:
-        return None, None
-    low, high = _percentiles(value, row, units)
-    if bounded and high - low < 1e-12:
-        unseen = wilson(0.0, units)[1]
-        return max(-1.0, value - unseen), min(1.0, value + unseen)
-    return low, high
-
-
-def _percentiles(value: float, row: Floats, units: int) -> tuple[float, float]:
-    """Expanded percentile interval; it always holds the value itself."""
-    from scipy.special import ndtr, stdtrit  # imported here: scipy takes a third of a second
-
-    known = row[np.isfinite(row)]
-    tail = float(ndtr(math.sqrt(units / (units - 1)) * stdtrit(units - 1, (1 - CONFIDENCE) / 2)))
-    low, high = np.quantile(known, [tail, 1 - tail])
-    return min(float(low), value), max(float(high), value)
-
-
-def _sums_per_group(
-    columns: Sequence[Floats], groups: Sequence[str]
-) -> tuple[Floats, list[tuple[int, int]], NDArray[np.intp]]:
-    """Sums (groups, all K), the columns of each measure in them, and the group number of each case."""
-    if any(len(block) != len(groups) for block in columns):
-        raise DataError(f"{len(groups)} groups for {sorted({len(block) for block in columns})} cases")
-    blocks = list({id(block): block for block in columns}.values())  # two measures may be of the same sums
-    ends = np.cumsum([block.shape[1] for block in blocks]).tolist()
-    place = {id(block): (end - block.shape[1], end) for block, end in zip(blocks, ends, strict=True)}
-    names, codes = np.unique(np.asarray(groups, dtype=str), return_inverse=True)
-    sums = np.zeros((len(names), ends[-1]))
-    np.add.at(sums, codes, np.concatenate(blocks, axis=1))
-    return sums, [place[id(block)] for block in columns], codes
-
-
-def _finish(measures: Sequence[Measure], bounds: Sequence[tuple[int, int]], sums: Floats) -> Floats:
-    """Metrics (measures, rows) from sums (rows, all K)."""
-    return np.stack([m.finish(sums[:, start:end]) for m, (start, end) in zip(measures, bounds, strict=True)])
-
-
-def _replicates(
-    measures: Sequence[Measure], bounds: Sequence[tuple[int, int]], sums: Floats, resamples: int, seed: int
-) -> Floats:
-    """Metrics of every resample, (measures, resamples)."""
-    parts = [_finish(measures, bounds, weights @ sums) for weights in resample_weights(len(sums), resamples, seed)]
-    return np.concatenate(parts, axis=1)
-
-
-def resample_weights(groups: int, resamples: int, seed: int) -> Iterator[Floats]:
-    """How often each group is drawn in each resample, in blocks (rows, groups); the same for the same seed."""
-    rng = np.random.default_rng([seed, groups])
-    block = max(1, _CELLS // max(groups, 1))
-    for start in range(0, resamples, block):
-        rows = min(block, resamples - start)
-        drawn = rng.integers(groups, size=(rows, groups)) + np.arange(rows)[:, None] * groups
-        yield np.bincount(drawn.ravel(), minlength=rows * groups).reshape(rows, groups).astype(float)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from skinrl import files
 from skinrl.errors import DataError
 
 if TYPE_CHECKING:
@@ -71,6 +73,14 @@ class Case:
             return cls(**parts)
         except (KeyError, TypeError, ValueError) as problem:
             raise DataError(f"case {values.get('id', '?')}: is not a case of an evaluation ({problem})") from problem
+
+
+def cases_checksum(cases: Sequence[Case]) -> str:
+    """`sha256:` and the digest of all that the cases say, in their order: the version of what was asked."""
+    digest = hashlib.sha256()
+    for case in cases:
+        digest.update(files.json_line(case.to_dict()).encode() + b"\n")
+    return f"sha256:{digest.hexdigest()}"
 
 
 def case_of(record: Record, question: Question) -> Case:

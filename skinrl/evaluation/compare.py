@@ -9,7 +9,7 @@ from typing import Any
 
 from skinrl import files
 from skinrl.errors import DataError
-from skinrl.evaluation.bootstrap import RESAMPLES, SEED, differences
+from skinrl.evaluation.bootstrap import RESAMPLES, SEED, paired
 from skinrl.evaluation.chart import comparison_svg
 from skinrl.evaluation.evaluate import Evaluation
 
@@ -22,12 +22,14 @@ def compare(
     seconds: Mapping[str, float] | None = None,
     resamples: int = RESAMPLES,
     seed: int = SEED,
+    prevalence: float | None = None,
 ) -> dict[str, Any]:
     """What `comparison.json` holds.
 
     Args:
         models: evaluations on the very same cases, by name: `base`, `sft`, `sft_continued`, `grpo` and others.
         seconds: per stage.
+        prevalence: see `Evaluation.metrics`.
 
     Returns:
         `models`: metrics by model, as in `metrics.json`; `difference`: by pair (`grpo-sft` is grpo minus sft)
@@ -40,13 +42,12 @@ def compare(
         raise DataError("nothing to compare; expected at least one evaluated model")
     names = in_order(models)
     _check_same_cases(models, names)
-    metrics = {name: models[name].metrics(resamples=resamples, seed=seed) for name in names}
-    measured = {name: models[name].measures() for name in names}
+    settings: dict[str, Any] = {"resamples": resamples, "seed": seed, "prevalence": prevalence}
+    metrics = {name: models[name].metrics(**settings) for name in names}
     difference = {}
     for first, second in combinations(names, 2):
-        pairs = _common(measured[first][0], measured[second][0])
-        groups = measured[first][1]
-        found = differences(*pairs, groups, resamples=resamples, seed=seed)
+        one, two = (models[name].analysis(**settings) for name in (first, second))
+        found = paired(one.whole, two.whole, one.codes)
         difference[f"{second}-{first}"] = {name: interval.as_dict() for name, interval in found.items()}
     last = names[-1] if "grpo" not in models else "grpo"
     return {
@@ -62,12 +63,6 @@ def in_order(names: Iterable[str]) -> list[str]:
     """Names as the method goes: base, SFT, SFT continued, GRPO, then any others as given."""
     given = list(names)
     return [name for name in ORDER if name in given] + [name for name in given if name not in ORDER]
-
-
-def _common(first: list[Any], second: list[Any]) -> tuple[list[Any], list[Any]]:
-    """Metrics that both have: one model may have been sampled and the other not."""
-    shared = {measure.name for measure in first} & {measure.name for measure in second}
-    return [m for m in first if m.name in shared], [m for m in second if m.name in shared]
 
 
 def _check_same_cases(models: Mapping[str, Evaluation], names: list[str]) -> None:

@@ -1,54 +1,79 @@
-"""The metrics of design section 5, each a `Measure` over cases, so that all share one bootstrap."""
+"""The metrics of a set, each a `Measure` over cases, so that all share one bootstrap.
+
+`docs/evaluation.md` gives formula, source and reading of each.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from skinrl.evaluation.bootstrap import FEW_GROUPS, Floats, Measure, intervals, mean_measure, ratio
+from skinrl.evaluation.bootstrap import Cells, Floats, Measure, intervals, mean_measure, ratio
+from skinrl.evaluation.calibration import confident, summary_measures
 from skinrl.evaluation.cases import Case
+from skinrl.evaluation.sampled import sample_measures
 from skinrl.evaluation.scoring import Judged, Target
 from skinrl.taxonomy.graph import Taxonomy
 
-UNKNOWN = "unknown"
-MOST_VALUES = 40  # a slice with more values than this is an identifier or a raw number, not a slice
+TOP = (3, 5)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Scored:
     """A case with a target and its judged answers.
 
     Args:
         samples: of the answers sampled at temperature 1; empty where none were drawn.
+        confidence: in the greedy answer, by source (`skinrl.evaluation.calibration`).
+        listed: whether the greedy report has a differential.
     """
 
     case: Case
     target: Target
     greedy: Judged
     samples: tuple[Judged, ...] = ()
+    confidence: Mapping[str, float] = field(default_factory=dict)
+    listed: bool = False
 
 
-def measures_of(scored: Sequence[Scored], taxonomy: Taxonomy) -> list[Measure]:
-    """All metrics of a set, in the order of the tables. Every answer that is not a hit counts as wrong."""
+def measures_of(scored: Sequence[Scored], taxonomy: Taxonomy, *, prevalence: float | None = None) -> list[Measure]:
+    """All metrics of a set, in the order of the tables. Every answer that is not a hit counts as wrong.
+
+    Args:
+        prevalence: share of malignant cases for which the positive predictive value is stated; by default the set's.
+    """
     if not scored:
         return []
     greedy = [one.greedy for one in scored]
-    measures = [mean_measure("accuracy", _column(greedy, lambda j: j.hit))]
-    if all(one.samples for one in scored):
-        measures.append(_sampled("accuracy_sampled", scored, lambda j: j.hit))
+    hits = _column(greedy, lambda j: j.hit)
+    sampled = all(one.samples for one in scored)
+    measures = [mean_measure("accuracy", hits)]
+    if sampled:
+        measures += sample_measures([one.samples for one in scored])
+    if any(one.listed for one in scored):
+        measures += [mean_measure(f"accuracy_top_{k}", _column(greedy, _within(k))) for k in TOP]
     measures += _level_measures(scored)
     measures += _class_measures(scored, taxonomy)
     measures += _hierarchical_measures(greedy)
     wrong = np.array([not judged.hit for judged in greedy])
-    measures.append(mean_measure("mistake_severity", _column(greedy, lambda j: j.severity), wrong, bounded=False))
-    measures += _malignancy_measures(scored)
+    severity = _column(greedy, lambda j: j.severity)
+    measures.append(mean_measure("mistake_severity", severity, wrong, bounded=False, lower_is_better=True))
+    measures += _malignancy_measures(scored, prevalence)
     for outcome in ("invalid", "truncated", "unresolved"):
-        measures.append(mean_measure(f"{outcome}_share", _column(greedy, _has_outcome(outcome))))
-        if all(one.samples for one in scored):
-            measures.append(_sampled(f"{outcome}_share_sampled", scored, _has_outcome(outcome)))
+        shown = _column(greedy, _has_outcome(outcome))
+        measures.append(mean_measure(f"{outcome}_share", shown, lower_is_better=True))
+        if sampled:
+            of_samples = np.array([sum(map(_has_outcome(outcome), one.samples)) / len(one.samples) for one in scored])
+            measures.append(mean_measure(f"{outcome}_share_sampled", of_samples, lower_is_better=True))
+    measures.append(mean_measure("abstained_share", _column(greedy, lambda j: j.abstained), lower_is_better=True))
+    measures.append(mean_measure("accuracy_answered", hits, np.array([j.node is not None for j in greedy])))
+    for one in confident([one.confidence for one in scored], hits):
+        measures += summary_measures(one)
     return measures
 
 
@@ -56,13 +81,12 @@ def _has_outcome(outcome: str) -> Callable[[Judged], bool]:
     return lambda judged: judged.outcome == outcome
 
 
+def _within(k: int) -> Callable[[Judged], bool]:
+    return lambda judged: judged.rank is not None and judged.rank <= k
+
+
 def _column(judged: Sequence[Judged], read: Callable[[Judged], float]) -> Floats:
     return np.array([float(read(one)) for one in judged])
-
-
-def _sampled(name: str, scored: Sequence[Scored], read: Callable[[Judged], float]) -> Measure:
-    """The mean over a case's samples, then over cases."""
-    return mean_measure(name, np.array([sum(map(read, one.samples)) / len(one.samples) for one in scored]))
 
 
 def _level_measures(scored: Sequence[Scored]) -> list[Measure]:
@@ -86,31 +110,52 @@ def _class_measures(scored: Sequence[Scored], taxonomy: Taxonomy) -> list[Measur
     """
     classes = sorted({one.target.node for one in scored})
     number = {node: index for index, node in enumerate(classes)}
-    support, called = np.zeros((len(scored), len(classes))), np.zeros((len(scored), len(classes)))
+    count = len(classes)
+    called: dict[str | None, int] = {None: count}  # answers of no class
+    cases, columns = [], []
     for row, one in enumerate(scored):
-        support[row, number[one.target.node]] = 1
-        node = one.greedy.node
-        above = taxonomy.ancestors(node) & number.keys() if node is not None else ()
-        if one.greedy.hit:
-            called[row, number[one.target.node]] = 1
-        elif above:
-            called[row, number[min(above, key=lambda id: (-taxonomy.level(id), id))]] = 1
-    columns = np.concatenate([support, called, support * called], axis=1)
+        gold, answer = number[one.target.node], one.greedy.node
+        if answer not in called:
+            called[answer] = _class_of(answer, number, taxonomy)
+        given = gold if one.greedy.hit else called[answer]
+        here = [gold] + ([count + given] if given < count else []) + ([2 * count + gold] if given == gold else [])
+        cases += [row] * len(here)
+        columns += here
+    cells = Cells(
+        np.array(cases, dtype=np.intp),
+        np.array(columns, dtype=np.intp),
+        np.ones(len(cases)),
+        (len(scored), 3 * count),
+    )
     counted = np.ones(len(scored), dtype=bool)
     return [
-        Measure("balanced_accuracy", columns, _balanced_accuracy, counted),
-        Measure("macro_f1", columns, _macro_f1, counted),
+        Measure("balanced_accuracy", cells, _balanced_accuracy, counted),
+        Measure("macro_f1", cells, _macro_f1, counted),
     ]
 
 
+def _class_of(answer: str | None, number: Mapping[str, int], taxonomy: Taxonomy) -> int:
+    above = taxonomy.ancestors(answer) & number.keys() if answer is not None else frozenset()
+    if not above:
+        return len(number)
+    return number[min(above, key=lambda id: (-taxonomy.level(id), id))]
+
+
 def _balanced_accuracy(sums: Floats) -> Floats:
-    support, _, right = np.split(sums, 3, axis=-1)
+    support, _, right = _of_present(sums)
     return _mean_of_present(ratio(right, support), support)
 
 
 def _macro_f1(sums: Floats) -> Floats:
-    support, called, right = np.split(sums, 3, axis=-1)
+    support, called, right = _of_present(sums)
     return _mean_of_present(ratio(2 * right, support + called), support)
+
+
+def _of_present(sums: Floats) -> tuple[Floats, Floats, Floats]:
+    """Cases, answers and right answers of each class that occurs: a part of a set has few of its classes."""
+    support, called, right = np.split(sums, 3, axis=-1)
+    present = support.any(axis=tuple(range(support.ndim - 1)))
+    return support[..., present], called[..., present], right[..., present]
 
 
 def _mean_of_present(values: Floats, support: Floats) -> Floats:
@@ -150,65 +195,50 @@ def _first_by_second(sums: Floats) -> Floats:
     return ratio(sums[..., 0], sums[..., 1])
 
 
-def _malignancy_measures(scored: Sequence[Scored]) -> list[Measure]:
-    """Sensitivity over golds of the malignant side, specificity over the benign; saying neither is wrong on both."""
+def _malignancy_measures(scored: Sequence[Scored], prevalence: float | None) -> list[Measure]:
+    """Sensitivity over golds of the malignant side, specificity over the benign, and the value of a malignant call.
+
+    Saying neither is wrong on both sides, but it is no false alarm.
+    """
+    malignant, benign = (np.array([one.target.side == side for one in scored]) for side in ("malignant", "benign"))
+    called = np.array([one.greedy.side == "malignant" for one in scored])
+    spared = np.array([one.greedy.side == "benign" for one in scored])
     return [
-        mean_measure(
-            f"malignancy_{name}",
-            np.array([float(one.greedy.side == side) for one in scored]),
-            np.array([one.target.side == side for one in scored]),
-        )
-        for name, side in (("sensitivity", "malignant"), ("specificity", "benign"))
+        mean_measure("malignancy_sensitivity", called.astype(float), malignant),
+        mean_measure("malignancy_specificity", spared.astype(float), benign),
+        _predictive_value(malignant, benign, called, stated_prevalence(scored, prevalence)),
     ]
 
 
-def metrics_of(scored: Sequence[Scored], taxonomy: Taxonomy, *, resamples: int, seed: int) -> dict[str, Any]:
+def _predictive_value(
+    malignant: NDArray[np.bool_], benign: NDArray[np.bool_], called: NDArray[np.bool_], prevalence: float
+) -> Measure:
+    """P(malignant | called malignant) at a prevalence: Bayes' rule on sensitivity and the share of false alarms."""
+    columns = np.stack([malignant & called, malignant, benign & called, benign], axis=1).astype(float)
+
+    def finish(sums: Floats) -> Floats:
+        found, alarms = ratio(sums[..., 0], sums[..., 1]), ratio(sums[..., 2], sums[..., 3])
+        return ratio(prevalence * found, prevalence * found + (1 - prevalence) * alarms)
+
+    return Measure("malignancy_ppv", columns, finish, called & (malignant | benign))
+
+
+def stated_prevalence(scored: Sequence[Scored], prevalence: float | None) -> float:
+    """The given prevalence, else the share of malignant cases among those whose gold is on a side; NaN without any."""
+    if prevalence is not None:
+        return prevalence
+    sides = [one.target.side for one in scored if one.target.side is not None]
+    return sides.count("malignant") / len(sides) if sides else math.nan
+
+
+def metrics_of(
+    scored: Sequence[Scored], taxonomy: Taxonomy, *, resamples: int, seed: int, prevalence: float | None = None
+) -> dict[str, Any]:
     """Metrics of a set by name, each `{"value", "low", "high", "n"}`."""
     groups = [one.case.group for one in scored]
-    found = intervals(measures_of(scored, taxonomy), groups, resamples=resamples, seed=seed)
+    measures = measures_of(scored, taxonomy, prevalence=prevalence)
+    found = intervals(measures, groups, resamples=resamples, seed=seed)
     return {name: interval.as_dict() for name, interval in found.items()}
-
-
-def grouped_metrics(
-    scored: Sequence[Scored], taxonomy: Taxonomy, *, resamples: int, seed: int
-) -> tuple[dict[str, Any], list[dict[str, Any]], list[str]]:
-    """`by_skin_tone`, `by_modality`, `by_source` and `by_slice`; small groups; slices left out.
-
-    Each skin tone scale and each slice splits the whole set, cases without a value standing under `unknown`.
-    A part of fewer than `FEW_GROUPS` patients is reported, and listed as small: its numbers say little.
-    """
-    blocks: dict[str, Any] = {"by_skin_tone": {}, "by_modality": {}, "by_source": {}, "by_slice": {}}
-    small: list[dict[str, Any]] = []
-    left_out: list[str] = []
-
-    def split(place: tuple[str, ...], read: Callable[[Case], str | None]) -> dict[str, Any]:
-        parts: dict[str, list[Scored]] = {}
-        for one in scored:
-            parts.setdefault(read(one.case) or UNKNOWN, []).append(one)
-        for value, part in parts.items():
-            patients = len({one.case.group for one in part})
-            if patients < FEW_GROUPS:
-                small.append({"where": [*place, value], "groups": patients, "cases": len(part)})
-        return {value: metrics_of(parts[value], taxonomy, resamples=resamples, seed=seed) for value in sorted(parts)}
-
-    for scale in sorted({one.case.skin_tone[0] for one in scored if one.case.skin_tone}) or [UNKNOWN]:
-        blocks["by_skin_tone"][scale] = split(("by_skin_tone", scale), _tone_on(scale))
-    blocks["by_modality"] = split(("by_modality",), lambda case: case.modality)
-    blocks["by_source"] = split(("by_source",), lambda case: case.source)
-    for name in sorted({name for one in scored for name in one.case.slices}):
-        if len({one.case.slices.get(name) for one in scored}) > MOST_VALUES:
-            left_out.append(name)
-        else:
-            blocks["by_slice"][name] = split(("by_slice", name), _value_of_slice(name))
-    return blocks, small, left_out
-
-
-def _tone_on(scale: str) -> Callable[[Case], str | None]:
-    return lambda case: case.skin_tone[1] if case.skin_tone and case.skin_tone[0] == scale else None
-
-
-def _value_of_slice(name: str) -> Callable[[Case], str | None]:
-    return lambda case: case.slices.get(name)
 
 
 def headline(metrics: Mapping[str, Any]) -> dict[str, Any]:

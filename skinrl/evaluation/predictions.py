@@ -8,11 +8,14 @@ from typing import Any, Protocol
 
 from skinrl.errors import DataError
 from skinrl.evaluation.cases import Case
+from skinrl.report import parse_report
 from skinrl.taxonomy.answer import read_answer
 from skinrl.taxonomy.graph import Taxonomy
 from skinrl.taxonomy.similarity import expected_credit
 
 OUTCOMES = ("ok", "invalid", "truncated", "unresolved")
+LONGEST_DIFFERENTIAL = 5  # items that are read; a longer list is a bet on everything
+_LONGEST_NAME = 200  # characters; a longer item is prose
 
 
 class Written(Protocol):
@@ -48,6 +51,10 @@ class Prediction:
         malignancy: the behaviour that the report states, or None.
         reason: why the outcome is not `ok`.
         sample: number of the sample, from 0.
+        differential: nodes of the report's differential in its order, the first `LONGEST_DIFFERENTIAL`; empty text
+            for a name that is no node, so that the ranks of the others stay what they were.
+        confidence: as the report states it, 0 to 1, or None.
+        option_logps: natural log-likelihood of each option offered, where it was measured.
     """
 
     id: str
@@ -60,6 +67,9 @@ class Prediction:
     malignancy: str | None = None
     reason: str = ""
     sample: int = 0
+    differential: tuple[str, ...] = ()
+    confidence: float | None = None
+    option_logps: tuple[float, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The row. `gold` is a node id where one diagnosis is certain, else weights by node id."""
@@ -75,6 +85,9 @@ class Prediction:
             "malignancy": self.malignancy,
             "reason": self.reason,
             "sample": self.sample,
+            "differential": list(self.differential),
+            "confidence": self.confidence,
+            "option_logps": list(self.option_logps),
         }
 
     @classmethod
@@ -88,6 +101,8 @@ class Prediction:
         try:
             gold = parts.pop("gold")
             golds = ((gold, 1.0),) if isinstance(gold, str) else tuple((node, float(w)) for node, w in gold.items())
+            for name in ("differential", "option_logps"):
+                parts[name] = tuple(parts.get(name, ()))
             made = cls(gold=golds, **parts)
         except (KeyError, AttributeError, TypeError, ValueError) as problem:
             raise DataError(f"prediction {row.get('id', '?')}: is not a row of predictions ({problem})") from problem
@@ -96,8 +111,22 @@ class Prediction:
         return made
 
 
-def predict(case: Case, written: Written, taxonomy: Taxonomy, *, sample: int = 0, style: str = "report") -> Prediction:
-    """Read what was written for a case, with its credit; `style` is the report's wording that was asked for."""
+def predict(
+    case: Case,
+    written: Written,
+    taxonomy: Taxonomy,
+    *,
+    sample: int = 0,
+    style: str = "report",
+    option_logps: Sequence[float] = (),
+) -> Prediction:
+    """Read what was written for a case, with its credit; `style` is the report's wording that was asked for.
+
+    Raises:
+        DataError: log-likelihoods for another number of options than were offered.
+    """
+    if option_logps and len(option_logps) != len(case.options):
+        raise DataError(f"case {case.id}: {len(option_logps)} log-likelihoods for {len(case.options)} options")
     answer = read_answer(
         written.text,
         taxonomy,
@@ -108,6 +137,7 @@ def predict(case: Case, written: Written, taxonomy: Taxonomy, *, sample: int = 0
         style=style,
     )
     node = answer.node if answer.outcome == "ok" else None
+    readable = answer.outcome in ("ok", "unresolved")
     return Prediction(
         id=case.id,
         gold=case.gold,
@@ -119,11 +149,36 @@ def predict(case: Case, written: Written, taxonomy: Taxonomy, *, sample: int = 0
         malignancy=answer.malignancy,
         reason=answer.reason,
         sample=sample,
+        differential=_differential(case, written, taxonomy, style) if readable else (),
+        confidence=None if answer.confidence is None else answer.confidence / 100,
+        option_logps=tuple(map(float, option_logps)),
     )
 
 
+def _differential(case: Case, written: Written, taxonomy: Taxonomy, style: str) -> tuple[str, ...]:
+    """Nodes of the differential of a readable report, as the reward for it reads them."""
+    report = parse_report(written.text, options=case.options, prefilled=case.prefilled, style=style).report
+    if report is None:
+        return ()
+    offered = {_plain(name): node for name, node in zip(case.options, case.option_nodes, strict=True)}
+    nodes = []
+    for item in report.differential[:LONGEST_DIFFERENTIAL]:
+        match = taxonomy.resolve(item.name) if len(item.name) <= _LONGEST_NAME else None
+        nodes.append(offered.get(_plain(item.name)) or (match.node if match is not None else ""))
+    return tuple(nodes)
+
+
+def _plain(name: str) -> str:
+    return " ".join(name.split()).casefold()
+
+
 def predict_all(
-    cases: Sequence[Case], written: Sequence[Written], taxonomy: Taxonomy, *, style: str = "report"
+    cases: Sequence[Case],
+    written: Sequence[Written],
+    taxonomy: Taxonomy,
+    *,
+    style: str = "report",
+    option_logps: Sequence[Sequence[float]] = (),
 ) -> tuple[Prediction, ...]:
     """One prediction per case.
 
@@ -132,7 +187,10 @@ def predict_all(
     """
     if len(cases) != len(written):
         raise DataError(f"{len(written)} completions for {len(cases)} cases; expected one per case")
-    return tuple(predict(case, one, taxonomy, style=style) for case, one in zip(cases, written, strict=True))
+    if option_logps and len(option_logps) != len(cases):
+        raise DataError(f"log-likelihoods of options for {len(option_logps)} of {len(cases)} cases; expected all")
+    rows = zip(cases, written, option_logps or [()] * len(cases), strict=True)
+    return tuple(predict(case, one, taxonomy, style=style, option_logps=logps) for case, one, logps in rows)
 
 
 def predict_samples(

@@ -80,7 +80,7 @@ def _reaches(answer: str, node: str, taxonomy: Taxonomy) -> bool:
     return answer == node or taxonomy.is_ancestor(node, answer)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Judged:
     """One answer against its target.
 
@@ -93,6 +93,10 @@ class Judged:
             way to the root where nothing is shared or no node is named.
         side: as the report's Malignancy line has it, or without such a line the answer's behaviour.
         outcome: of the prediction.
+        abstained: a valid report that declines to name a disease.
+        rank: place of the first right one among the diagnosis and then the rest of the differential, from 1; None
+            where none is right.
+        answer: the node as it was answered.
     """
 
     hit: bool
@@ -104,13 +108,49 @@ class Judged:
     severity: int
     side: str | None
     outcome: str
+    abstained: bool = False
+    rank: int | None = None
+    answer: str | None = None
+
+
+class Judge:
+    """Compares predictions with targets; each distinct answer to a target is worked out once.
+
+    A set of 100,000 cases has a few thousand distinct pairs of target and answer.
+    """
+
+    def __init__(self, taxonomy: Taxonomy) -> None:
+        self._taxonomy = taxonomy
+        self._targets: dict[tuple[object, ...], Target | None] = {}
+        self._known: dict[tuple[object, ...], Judged] = {}
+
+    def target(self, case: Case) -> Target | None:
+        """`target_of`, once for each distinct gold and offer."""
+        key = (case.gold, case.option_nodes)
+        if key not in self._targets:
+            self._targets[key] = target_of(case, self._taxonomy)
+        return self._targets[key]
+
+    def __call__(self, target: Target, prediction: Prediction) -> Judged:
+        """The prediction against the target."""
+        key = (
+            target.nodes,
+            prediction.answer_node,
+            prediction.outcome,
+            prediction.malignancy,
+            prediction.differential,
+        )
+        found = self._known.get(key)
+        if found is None:
+            found = self._known[key] = judge(target, prediction, self._taxonomy)
+        return found
 
 
 def judge(target: Target, prediction: Prediction, taxonomy: Taxonomy) -> Judged:
     """Compare a prediction with its target."""
     answer = prediction.answer_node
     gold = target.node
-    hit = answer is not None and any(_reaches(answer, node, taxonomy) for node in target.nodes)
+    hit = _right(answer, target, taxonomy)
     node = gold if hit else answer
     of_gold = taxonomy.ancestors(gold)
     of_node = taxonomy.ancestors(node) if node is not None else frozenset()
@@ -125,7 +165,27 @@ def judge(target: Target, prediction: Prediction, taxonomy: Taxonomy) -> Judged:
         severity=steps_up(gold, shared, taxonomy),
         side=_side_of_answer(prediction, taxonomy),
         outcome=prediction.outcome,
+        abstained=prediction.outcome == "ok" and answer is None,
+        rank=_rank(target, prediction, taxonomy),
+        answer=answer,
     )
+
+
+def _right(answer: str | None, target: Target, taxonomy: Taxonomy) -> bool:
+    return answer is not None and any(_reaches(answer, node, taxonomy) for node in target.nodes)
+
+
+def _rank(target: Target, prediction: Prediction, taxonomy: Taxonomy) -> int | None:
+    """The diagnosis takes the first place, whatever became of it; then come the other items of the differential.
+
+    An item that repeats one before it takes no place of its own; one that names no node takes one. A report that
+    cannot be read has no differential.
+    """
+    places: list[str] = [prediction.answer_node or ""]
+    for item in prediction.differential:
+        if not item or item not in places:
+            places.append(item)
+    return next((rank for rank, item in enumerate(places, start=1) if _right(item or None, target, taxonomy)), None)
 
 
 def _right_levels(target: Target, node: str | None, shared: frozenset[str], taxonomy: Taxonomy) -> frozenset[int]:

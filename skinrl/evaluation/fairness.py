@@ -1,0 +1,208 @@
+"""How much a metric differs between the parts of a set, and how much of that chance alone would give.
+
+The gap between the best and the worst of several groups is above zero even where nothing differs, the more so the
+smaller the groups. So each gap stands beside its permutation null: the gap of groups of the same sizes to which the
+patients are dealt at random. And it stands beside the mean and the best group, because a model that is worse for
+everyone has a smaller gap.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from skinrl.evaluation.bootstrap import Columns, Floats, Indices, Measure, Measured, Resampler
+from skinrl.evaluation.bounds import FEW_GROUPS, difference_interval, interval
+from skinrl.evaluation.groups import UNKNOWN, Split
+
+PERMUTATIONS = 1000
+FEWEST_POSITIVES = 20  # malignant cases of a group, for an equal opportunity difference
+SENSITIVITY = "malignancy_sensitivity"
+_TIE = 1e-9
+
+
+@dataclass(frozen=True, eq=False)
+class Group:
+    """One value of a split: its cases, and all metrics of them."""
+
+    value: str
+    part: Indices
+    measured: Measured
+
+
+def fairness_of(
+    split: Split,
+    measured: Sequence[Measured],
+    measures: Sequence[Measure],
+    resampler: Resampler,
+    *,
+    permutations: int = PERMUTATIONS,
+) -> dict[str, Any] | None:
+    """What `fairness` of `metrics.json` holds for a split, or None where it has no two known values.
+
+    Args:
+        measured: of each part of the split, in its order, from `resampler`.
+        measures: the same metrics over the whole set.
+    """
+    groups = [Group(value, part, one) for (value, part), one in zip(split.parts.items(), measured, strict=True)]
+    known = [group for group in groups if group.value != UNKNOWN]
+    if len(known) < 2:
+        return None
+    patients = {group.value: len(np.unique(resampler.codes[group.part])) for group in known}
+    large = [group for group in known if patients[group.value] >= FEW_GROUPS]
+    unknown = next((len(group.part) for group in groups if group.value == UNKNOWN), 0)
+    block: dict[str, Any] = {
+        "where": list(split.where),
+        "values": [group.value for group in large],
+        "left_out": [
+            {"value": group.value, "groups": patients[group.value], "cases": len(group.part)}
+            for group in known
+            if group not in large
+        ],
+        "unknown": unknown,
+        "metrics": {},
+        "equal_opportunity": None,
+    }
+    if len(large) < 2:
+        return block
+    null = _permuted(large, measures, resampler, permutations)
+    for index, measure in enumerate(measures):
+        found = _compared(index, measure, large, null)
+        if found is not None:
+            block["metrics"][measure.name] = found
+    block["equal_opportunity"] = _equal_opportunity(large, measures, null)
+    return block
+
+
+def _permuted(groups: Sequence[Group], measures: Sequence[Measure], resampler: Resampler, count: int) -> Floats:
+    """Metrics (groups, M, permutations) of groups of the same sizes to which patients are dealt at random.
+
+    What is dealt is a patient with all cases of one group: a patient seen in two groups (two modalities) is dealt
+    as two, which makes the null a little wider than need be.
+    """
+    cases = np.concatenate([group.part for group in groups])
+    label = np.repeat(np.arange(len(groups)), [len(group.part) for group in groups])
+    units, unit_of = np.unique(resampler.codes[cases] * len(groups) + label, return_inverse=True)
+    sums = Columns(measures, len(resampler.codes)).sums(cases, unit_of.astype(np.intp), len(units))
+    dealt = np.repeat((units % len(groups)).astype(np.uint8)[:, None], count, axis=1)
+    np.random.default_rng([resampler.seed, len(units)]).permuted(dealt, axis=0, out=dealt)
+    return np.stack([sums.weighted((dealt == number).astype(np.uint8)) for number in range(len(groups))])
+
+
+def _compared(index: int, measure: Measure, groups: Sequence[Group], null: Floats) -> dict[str, Any] | None:
+    """One metric over the groups that have enough patients for it, or None where fewer than two have."""
+    chosen = [number for number, group in enumerate(groups) if _enough(group, index)]
+    if len(chosen) < 2:
+        return None
+    values = np.array([groups[number].measured.values[index] for number in chosen])
+    rows = np.stack([groups[number].measured.replicates[index] for number in chosen])
+    units = min(int(groups[number].measured.units[index]) for number in chosen)
+    n = int(sum(groups[number].measured.cases[index] for number in chosen))
+    order = np.argsort(values if measure.lower_is_better else -values, kind="stable")
+    best, worst = chosen[order[0]], chosen[order[-1]]
+    bounded = measure.bounded
+
+    def shown(number: int) -> dict[str, Any]:
+        one = groups[number].measured
+        found = interval(
+            float(one.values[index]),
+            one.replicates[index],
+            int(one.units[index]),
+            int(one.cases[index]),
+            bounded=bounded,
+        )
+        return {"group": groups[number].value, **found.as_dict()}
+
+    mean = interval(float(values.mean()), _quietly(np.mean, rows), units, n, bounded=bounded)
+    gap = float(np.ptp(values))
+    spread = difference_interval(gap, _gap(rows), units, n, bounded=bounded)
+    return {
+        "lower_is_better": measure.lower_is_better,
+        "mean": mean.as_dict(),
+        "best": shown(best),
+        "worst": shown(worst),
+        "gap": {**spread.as_dict(), "low": None if spread.low is None else max(0.0, spread.low)},
+        "null": _null(gap, _gap(null[chosen, index])),
+        "score": _score(values, rows, units, n) if bounded and not measure.lower_is_better else None,
+        "left_out": [group.value for number, group in enumerate(groups) if number not in chosen],
+    }
+
+
+def _enough(group: Group, index: int) -> bool:
+    return bool(group.measured.units[index] >= FEW_GROUPS and np.isfinite(group.measured.values[index]))
+
+
+def _gap(rows: Floats) -> Floats:
+    """Largest minus smallest over the groups (first axis) that a resample defines."""
+    return np.asarray(_quietly(np.nanmax, rows) - _quietly(np.nanmin, rows))
+
+
+def _quietly(reduce: Any, rows: Floats) -> Floats:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", category=RuntimeWarning)  # a resample may define the metric in no group
+        return np.asarray(reduce(rows, axis=0))
+
+
+def _null(gap: float, dealt: Floats) -> dict[str, Any]:
+    """The gap that chance gives, and the share of deals with at least the gap that was found (Phipson, Smyth 2010)."""
+    finite = dealt[np.isfinite(dealt)]
+    if not finite.size:
+        return {"mean": None, "high": None, "p": None, "permutations": 0}
+    return {
+        "mean": float(finite.mean()),
+        "high": float(np.quantile(finite, 0.95)),
+        "p": float((1 + (finite >= gap - _TIE).sum()) / (1 + finite.size)),
+        "permutations": int(finite.size),
+    }
+
+
+def _score(values: Floats, rows: Floats, units: int, n: int) -> dict[str, Any] | None:
+    """DermoGPT's fairness score, 1 - (max - min) / max; None where the best group has 0."""
+    top = float(values.max())
+    if top <= 0:
+        return None
+    high, low = _quietly(np.nanmax, rows), _quietly(np.nanmin, rows)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        resampled = np.where(high > 0, low / high, np.nan)
+    return interval(float(values.min()) / top, resampled, units, n, bounded=True).as_dict()
+
+
+def _equal_opportunity(groups: Sequence[Group], measures: Sequence[Measure], null: Floats) -> dict[str, Any] | None:
+    """Largest minus smallest sensitivity for malignancy over the groups with at least `FEWEST_POSITIVES` positives.
+
+    Equal opportunity as in Hardt, Price and Srebro 2016; the difference is fairlearn's.
+    """
+    index = next((number for number, measure in enumerate(measures) if measure.name == SENSITIVITY), None)
+    if index is None:
+        return None
+    positives = {group.value: int(group.measured.cases[index]) for group in groups}
+    chosen = [n for n, group in enumerate(groups) if positives[group.value] >= FEWEST_POSITIVES]
+    if len(chosen) < 2:
+        return None
+    from fairlearn.metrics import equal_opportunity_difference
+
+    sensitivity = measures[index]
+    parts = [groups[number].part[sensitivity.counted[groups[number].part]] for number in chosen]
+    called = np.concatenate([np.asarray(sensitivity.columns)[part, 0] for part in parts])
+    of_group = np.concatenate([[groups[n].value] * len(part) for n, part in zip(chosen, parts, strict=True)])
+    difference = float(equal_opportunity_difference(np.ones_like(called), called, sensitive_features=of_group))
+    replicates = np.stack([groups[number].measured.replicates[index] for number in chosen])
+    units = min(int(groups[number].measured.units[index]) for number in chosen)
+    spread = difference_interval(difference, _gap(replicates), units, len(called), bounded=True)
+    return {
+        "difference": {**spread.as_dict(), "low": None if spread.low is None else max(0.0, spread.low)},
+        "null": _null(difference, _gap(null[chosen, index])),
+        "groups": {
+            groups[number].value: {
+                "positives": positives[groups[number].value],
+                "patients": int(groups[number].measured.units[index]),
+                "sensitivity": groups[number].measured.intervals()[SENSITIVITY].as_dict(),
+            }
+            for number in chosen
+        },
+        "left_out": {value: count for value, count in positives.items() if count < FEWEST_POSITIVES},
+    }

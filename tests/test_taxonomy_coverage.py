@@ -171,7 +171,7 @@ def test_the_command_without_a_dataset_shows_all_shipped_maps():
     done = CliRunner().invoke(app, ["taxonomy", "coverage", "--json"])
     assert done.exit_code == 0
     found = json.loads(done.stdout)
-    assert len(found) == len(shipped_label_maps()) == 16
+    assert len(found) == len(shipped_label_maps()) == 18
     assert all(row["unresolved"] == 0 for row in found)
 
 

@@ -28,7 +28,9 @@ SIZES = {
     "isic2018": 7,
     "isic2019": 9,
     "isic2020": 9,
+    "isic_uda1": 5,
     "milk10k": None,
+    "omnimedvqa": None,
     "pad_ufes_20": 6,
     "scin": 370 - 1,  # "Deep fungal infection" is there in two spellings
     "sd198": 198,

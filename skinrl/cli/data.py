@@ -26,6 +26,10 @@ def _root() -> None:
 @app.command()
 def inspect(
     path: Annotated[Path, typer.Argument(help="Folder of a dataset: images and a table, or a sub-folder per class.")],
+    source: Annotated[
+        str | None,
+        typer.Option("--source", help="Name of a published dataset (docs/datasets.md); default: recognised."),
+    ] = None,
     table: Annotated[str | None, typer.Option("--table", help="The table, where the folder has several.")] = None,
     taxonomy: Annotated[str, typer.Option("--taxonomy", help="Name or file of the taxonomy.")] = "dermatology",
     label_map: Annotated[
@@ -35,7 +39,8 @@ def inspect(
 ) -> None:
     """Count cases, sizes, broken, missing and duplicate images, patients and labels; write a label-map skeleton.
 
-    Example: skinrl data inspect ../data/clinic --label-map clinic_labels.yaml
+    Examples: skinrl data inspect ../data/clinic --label-map clinic_labels.yaml; skinrl data inspect ../data/scin
+    --source scin
     """
     from skinrl import files
     from skinrl.data.inspect import inspect_data
@@ -44,7 +49,7 @@ def inspect(
     if label_map is not None and label_map.exists():
         raise InputError(f"--label-map {label_map}: exists already; name a new file")
     with console().status(f"reading {path}"):
-        found = inspect_data(path, load_taxonomy(taxonomy), table=table)
+        found = inspect_data(path, load_taxonomy(taxonomy), source=source, table=table)
     if json:
         print_json(found.to_dict())
     else:
@@ -69,6 +74,9 @@ def _lines(found: Inspection) -> list[str]:
             f"pixels    {width['min']}x{height['min']} to {width['max']}x{height['max']}, "
             f"median {width['median']:.0f}x{height['median']:.0f}"
         )
+    if found.layout:
+        lines.append(f"layout    {found.layout}")
+    lines += [f"warning   {warning}" for warning in found.warnings]
     if found.splits:
         lines.append("splits    " + ", ".join(f"{name} {count}" for name, count in found.splits.items()))
     lines.append("labels    " + ", ".join(f"{name} {count}" for name, count in found.labels.items()))

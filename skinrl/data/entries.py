@@ -24,7 +24,7 @@ from skinrl.taxonomy import Taxonomy
 
 # Sources that live in a room of their own, by import path: this room does not import them until they are asked for.
 ELSEWHERE = {"phantom": "skinrl.phantom.dataset:load"}
-_NO_SOURCES = ("cells", "files", "table")  # modules of skinrl.data.sources that describe no dataset
+_NO_SOURCES = ("cells", "files", "rows", "table")  # modules of skinrl.data.sources that describe no dataset
 
 Loader = Callable[..., Sequence[Record]]
 
@@ -91,8 +91,15 @@ def find_loader(name: str, base: Path | None = None) -> Loader:
     if isinstance(found, SourceTable):
         table = found
 
-        def load(path: Path, taxonomy: Taxonomy, *, labels: Any = None, on_missing_image: str = "error") -> Any:
-            return load_table(table, path, taxonomy, labels=labels, on_missing_image=on_missing_image)
+        def load(
+            path: Path,
+            taxonomy: Taxonomy,
+            *,
+            labels: Any = None,
+            on_missing_image: str = "error",
+            parts: Sequence[str] | None = None,
+        ) -> Any:
+            return load_table(table, path, taxonomy, labels=labels, on_missing_image=on_missing_image, parts=parts)
 
         return load
     if not callable(found):

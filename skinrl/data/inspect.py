@@ -2,35 +2,31 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import statistics
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from skinrl.data.entries import ELSEWHERE, source_names
 from skinrl.data.images import SUFFIXES, ImageFacts, check_images
 from skinrl.data.labels import Labels, as_label_map
-from skinrl.data.sources import folder
-from skinrl.data.sources.files import ImageFolder, Row, read_rows
-from skinrl.data.sources.table import SourceTable, columns_of, image_names, label_of, rows_of, text_of
-from skinrl.errors import DataError
+from skinrl.data.recognise import choose_source
+from skinrl.data.sources.files import ImageFolder
+from skinrl.data.sources.rows import (
+    columns_of,
+    files_of,
+    image_names,
+    label_of,
+    main_files,
+    present,
+    rows_of,
+    text_of,
+)
+from skinrl.data.sources.table import SourceTable, layout_warnings
 from skinrl.taxonomy import Taxonomy
-
-# Names that tables use, most telling first; compared in lower case.
-_USUAL = {
-    "image": ("image", "image_path", "file", "filename", "file_name", "path", "img", "img_id", "image_id", "photo"),
-    "label": ("label", "diagnosis", "diagnostic", "dx", "disease", "class", "condition", "target"),
-    "patient": ("patient", "patient_id", "patient_no", "subject", "subject_id", "person_id"),
-    "lesion": ("lesion", "lesion_id"),
-    "split": ("split", "partition", "subset", "set"),
-}
-_PROBE = 200  # rows looked at to guess what a column holds
 
 
 @dataclass(frozen=True)
@@ -56,6 +52,8 @@ class Inspection:
         splits: split as written -> rows.
         label_map: text of a label map; a complete one where every label is known, else a skeleton with `"?"`.
         unknown_labels: labels that are no exact name of a node.
+        layout: where the layout of a published dataset was taken from; empty for a table of the user's own.
+        warnings: what the user should know before trusting it.
     """
 
     path: str
@@ -75,6 +73,8 @@ class Inspection:
     splits: Mapping[str, int]
     label_map: str
     unknown_labels: tuple[str, ...]
+    layout: str = ""
+    warnings: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -85,6 +85,7 @@ def inspect_data(
     path: Path | str,
     taxonomy: Taxonomy,
     *,
+    source: str | None = None,
     table: str | None = None,
     columns: Mapping[str, str] | None = None,
     cache: Path | None = None,
@@ -94,17 +95,21 @@ def inspect_data(
     Args:
         path: the folder.
         taxonomy: its nodes are proposed for the labels.
+        source: name of a published dataset; default: the one whose tables lie there, else a folder of the user's own.
         table: where the folder has several.
         columns: as in `sources/folder.py`; what is not given is guessed from the names and contents.
         cache: of the image hashes (`check_images`).
 
     Raises:
-        DataError: no such folder, several tables and none named, or no column that could hold images or labels.
+        DataError: no such folder, several tables and none named, or no column that could hold images or labels;
+            of a named source, a file or a column that is missing.
     """
     root = Path(path)
-    name, source = _recognise(root) if table is None and not columns else ("folder", None)
-    if source is None:
-        source = _guess(root, table, dict(columns or {}), taxonomy)
+    name, described = choose_source(root, source, table, dict(columns or {}), taxonomy)
+    return _look(root, name, described, taxonomy, cache)
+
+
+def _look(root: Path, name: str, source: SourceTable, taxonomy: Taxonomy, cache: Path | None) -> Inspection:
     images = ImageFolder(root, source.folders)
     labels: Counter[str] = Counter()
     splits: Counter[str] = Counter()
@@ -112,15 +117,16 @@ def inspect_data(
     missing: list[str] = []
     labels_of: dict[str, set[str]] = defaultdict(set)
     rows = 0
-    for row, where, split in rows_of(source, root):
+    parts = [part for part, file in main_files(source).items() if part and present(root, file)]
+    for row, where, split in rows_of(source, root, parts or None):
         rows += 1
-        raw = label_of(source, row)
+        raw = label_of(source, row, where)
         label = raw if isinstance(raw, str) else " + ".join(raw)
         labels.update([raw] if isinstance(raw, str) else list(raw))
         splits[text_of(source, source.split, row) or split or ""] += 1
         groups.add(text_of(source, source.patient, row) or text_of(source, source.lesion, row))
         for image in image_names(source, row, where):
-            file = images.find(image)
+            file = images.find(image, row)
             if file is None:
                 missing.append(image)
             else:
@@ -128,10 +134,12 @@ def inspect_data(
     facts = check_images(labels_of, cache=cache)
     same = _identical(facts)
     text, unknown = label_map_skeleton(labels, taxonomy, dataset=source.name, labels=source.labels)
+    published = source.published.get("rows")
+    counted = [f"{rows:,} rows, but {published:,} are published"] if published not in (None, rows) else []
     return Inspection(
         path=str(root),
         source=name,
-        tables=() if callable(source.table) else tuple(_tables(source)),
+        tables=tuple(str(file.relative_to(root)) for file in files_of(source, root) if file.is_file()),
         columns=_used_columns(source),
         rows=rows,
         images=len(facts),
@@ -146,6 +154,8 @@ def inspect_data(
         splits={split: n for split, n in splits.items() if split},
         label_map=text,
         unknown_labels=unknown,
+        layout=f"{source.layout}: {source.layout_from}" if source.layout else "",
+        warnings=(*layout_warnings(source), *counted),
     )
 
 
@@ -164,8 +174,11 @@ def label_map_skeleton(
         labels: the dataset's own label map, if it has one.
     """
     known = as_label_map(labels, taxonomy)
-    lines, unknown = [f"dataset: {json.dumps(dataset)}", "labels:"], []
+    lines, unknown, excluded = [f"dataset: {json.dumps(dataset)}", "labels:"], [], []
     for raw, count in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
+        if known and known.is_excluded(raw):
+            excluded.append(raw)
+            continue
         weights: Labels = known.map(raw) if known and raw in known else ()
         match = taxonomy.resolve(raw) if not weights else None
         if len(weights) == 1:
@@ -179,84 +192,24 @@ def label_map_skeleton(
             value, note = '"?"', f"; nearest: {near}"
             unknown.append(raw)
         lines.append(f"  {json.dumps(raw, ensure_ascii=False)}: {value}  # {count} rows{note}")
-    lines.append("not_a_disease: []  # move labels here that name no disease")
+    lines.append(f"not_a_disease: {json.dumps(excluded, ensure_ascii=False)}  # move labels here that name no disease")
     return "\n".join(lines) + "\n", tuple(unknown)
 
 
-def _recognise(root: Path) -> tuple[str, SourceTable | None]:
-    """The published dataset whose tables with all their columns lie in the folder, if there is one."""
-    for name in source_names():
-        if name in ELSEWHERE:
-            continue
-        source = getattr(importlib.import_module(f"skinrl.data.sources.{name}"), "SOURCE", None)
-        if not isinstance(source, SourceTable) or callable(source.table):
-            continue
-        files = [root / file for file in _tables(source)]
-        if all(file.is_file() and set(_all_columns(source)) <= set(_header(file)) for file in files):
-            return name, source
-    return "folder", None
-
-
-def _guess(root: Path, table: str | None, columns: dict[str, str], taxonomy: Taxonomy) -> SourceTable:
-    file = table or folder.only_table(root)
-    if file is None:
-        return folder.describe(root)
-    rows = [row for _, row in islice(read_rows(root / file), _PROBE)]
-    if not rows:
-        raise DataError(f"{root / file}: has a header and no rows")
-    given_image = "image" in columns
-    names = {str(column).lower(): str(column) for column in rows[0]}
-    for what, usual in _USUAL.items():
-        found = next((names[word] for word in usual if word in names), None)
-        if found and what not in columns:
-            columns[what] = found
-    images = ImageFolder(root, ("images", "."))
-    if not given_image and (best := _likely(rows, lambda text: images.find(text) is not None)):
-        columns["image"] = best  # files that are there tell more than a column's name
-    if "label" not in columns and (best := _likely(rows, lambda text: taxonomy.resolve(text) is not None)):
-        columns["label"] = best
-    for what in ("image", "label"):
-        if what not in columns:
-            raise DataError(f"{root / file}: no column looks like the {what}; name it (columns: {', '.join(rows[0])})")
-    return folder.describe(root, table=file, columns=columns)
-
-
-def _likely(rows: Sequence[Row], test: Callable[[str], bool]) -> str | None:
-    """The column most of whose cells pass the test; `None` where no cell of any column does."""
-    hits = {column: sum(isinstance(row[column], str) and test(row[column]) for row in rows) for column in rows[0]}
-    best = max(hits, key=lambda column: hits[column])
-    return best if hits[best] else None
-
-
-def _header(file: Path) -> tuple[str, ...]:
-    for _, row in read_rows(file):
-        return tuple(row)
-    return ()
-
-
-def _tables(source: SourceTable) -> list[str]:
-    if callable(source.table):
-        return []
-    return [source.table] if isinstance(source.table, str) else list(source.table.values())
-
-
-def _all_columns(source: SourceTable) -> list[str]:
-    images = source.image if isinstance(source.image, tuple) else (source.image,)
-    cells = [*images, source.label, source.id, source.case, source.patient, source.lesion, source.split]
-    return [column for cell in [*cells, source.skin_tone, *source.slices.values()] for column in columns_of(cell)]
-
-
 def _used_columns(source: SourceTable) -> dict[str, str]:
-    if callable(source.table):
-        return {"label": "name of the folder"}
-    cells = {"image": source.image, "label": source.label, "patient": source.patient, "lesion": source.lesion}
+    cells: dict[str, Any] = {"image": source.image, "label": source.label}
+    cells |= {"patient": source.patient, "lesion": source.lesion}
     used = {what: columns_of(cell) for what, cell in {**cells, "split": source.split}.items() if cell is not None}
-    return {what: ", ".join(columns) for what, columns in used.items() if columns}
+    return {what: ", ".join(map(_one_name, columns)) for what, columns in used.items() if columns}
+
+
+def _one_name(column: str | frozenset[str]) -> str:
+    return column if isinstance(column, str) else " or ".join(sorted(column))
 
 
 def _image_files(root: Path, source: SourceTable) -> set[str]:
     """Real paths of all image files in the image folders, however deep in them."""
-    places = {os.path.realpath(root / place) for place in source.folders}
+    places = {os.path.realpath(root / place.split("{")[0]) for place in source.folders}
     found = set()
     for place in places:
         for at, _, names in os.walk(place):

@@ -58,10 +58,12 @@ class LabelReader:
         taxonomy: the nodes.
         labels: the dataset's label map; `None`: a label must be the name, a synonym or a code of a node.
         source: name of the dataset, for messages.
+        names_too: a label that the map lacks may be the exact name, a synonym or a code of a node.
     """
 
-    def __init__(self, taxonomy: Taxonomy, labels: LabelMap | None, source: str) -> None:
+    def __init__(self, taxonomy: Taxonomy, labels: LabelMap | None, source: str, *, names_too: bool = False) -> None:
         self.taxonomy = taxonomy
+        self.names_too = names_too
         self.labels = labels
         self.source = source
         self.excluded: Counter[str] = Counter()
@@ -84,6 +86,11 @@ class LabelReader:
                 sums[node] += weight * share
         total = math.fsum(sums.values())
         return tuple((node, weight / total) for node, weight in sums.items())
+
+    def node_of(self, text: str) -> str:
+        """The node of a name that is no label, such as an option offered; empty where it means none, or several."""
+        found = self._look_up(text) or self._by_name(text)
+        return found[0][0] if found and len(found) == 1 else ""
 
     def finish(self) -> None:
         """Raise for the labels that no map knows.
@@ -117,8 +124,11 @@ class LabelReader:
 
     def _look_up(self, text: str) -> Labels | None:
         """Nodes, empty where excluded, `None` where unknown."""
-        if self.labels is not None:
-            return self.labels.map(text) if text in self.labels else None
+        if self.labels is not None and text in self.labels:
+            return self.labels.map(text)
+        return self._by_name(text) if self.labels is None or self.names_too else None
+
+    def _by_name(self, text: str) -> Labels | None:
         match = self.taxonomy.resolve(text)
         # A near miss is a suggestion for the label map, never a gold label.
         return ((match.node, 1.0),) if match is not None and match.listed else None

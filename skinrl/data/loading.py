@@ -31,6 +31,7 @@ class LoadedData:
         duplicates: identical images that were kept (labels agree).
         dropped: records dropped because their image also stands under a contradicting label.
         pixels: path -> checksum of its upright pixels, of every image of `records`.
+        warnings: what the sources say that the user should know: an unverified layout, counts other than published.
     """
 
     records: tuple[Record, ...]
@@ -40,6 +41,7 @@ class LoadedData:
     duplicates: tuple[Duplicate, ...] = ()
     dropped: tuple[Record, ...] = ()
     pixels: Mapping[str, str] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
     @property
     def leaks(self) -> tuple[Duplicate, ...]:
@@ -67,7 +69,7 @@ class LoadedData:
             lines.append(f"dropped for contradicting labels: {some((f'{r.source}:{r.id}' for r in self.dropped), 20)}")
         if self.leaks:
             lines.append(f"identical images in two splits: {some((str(d) for d in self.leaks), 20)}")
-        return lines
+        return lines + [f"warning: {warning}" for warning in self.warnings]
 
 
 def load_records(
@@ -98,6 +100,7 @@ def load_records(
         raise DataError("the data list is empty; name at least one source")
     loaded = [load_entry(spec, taxonomy, seed, base) for spec in specs]
     counts = _count_loaded(loaded)
+    warnings = tuple(dict.fromkeys(warning for found in loaded for warning in getattr(found, "warnings", ())))
     facts = check_images((path for records in loaded for r in records for path in r.images), cache=cache)
     loaded = [_without_broken(spec, list(records), facts, counts) for spec, records in zip(specs, loaded, strict=True)]
     everything = [record for records in loaded for record in records]
@@ -127,6 +130,7 @@ def load_records(
         duplicates=tuple(find_duplicates(records, facts, taxonomy)),
         dropped=tuple(dropped),
         pixels={path: facts[path].pixels for record in records for path in record.images},
+        warnings=warnings,
     )
 
 

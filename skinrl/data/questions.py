@@ -102,7 +102,8 @@ def ask(record: Record, taxonomy: Taxonomy, spec: QuestionSettings, rng: random.
     """The question for one record.
 
     Only the labels of the record are looked at, and only to choose the options: nothing of the patient, of the
-    site or of the dataset can reach the text.
+    site or of the dataset can reach the text, but the options that the dataset itself offers (OmniMedVQA), which
+    then stand in the place of chosen ones.
 
     Args:
         record: a case; needs a label unless the question is open.
@@ -120,9 +121,11 @@ def ask(record: Record, taxonomy: Taxonomy, spec: QuestionSettings, rng: random.
     nodes: tuple[str, ...] = ()
     if spec.kind == "closed":
         nodes = tuple(sorted(pool.labels, key=lambda node: taxonomy.node(node).name))
-    elif spec.kind == "options":
+    elif spec.kind == "options" and not record.options:
         nodes = _options(record, taxonomy, spec.choices, rng, pool)
     names = tuple(taxonomy.node(node).name for node in nodes)
+    if spec.kind == "options" and record.options:  # the dataset's own question: its options in its order
+        names, nodes = record.options, record.option_nodes
     text = question_text(
         spec.kind,
         names,

@@ -8,6 +8,7 @@ import json
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from skinrl.data.images import SUFFIXES
@@ -15,7 +16,8 @@ from skinrl.data.splits import is_split_name
 from skinrl.errors import DataError
 
 Row = Mapping[str, Any]
-TABLE_SUFFIXES = (".csv", ".jsonl", ".tsv")
+TABLE_SUFFIXES = (".csv", ".jsonl", ".tsv", ".tab")
+_SNIFFED = ("", ".tab")  # Harvard Dataverse hands out tables without a suffix, or as .tab, with either separator
 
 
 def is_blank(value: Any, unknown: Sequence[str] = ("",)) -> bool:
@@ -32,11 +34,13 @@ def without_suffix(name: str) -> str:
 def read_rows(file: Path) -> Iterator[tuple[int, Row]]:
     """Rows of a CSV, TSV or JSONL file in UTF-8, each with its line number (from 1).
 
+    A file without a suffix, or `.tab`, is separated by tabs where its first line holds one, else by commas.
+
     Raises:
         DataError: missing file, another suffix, no header, a row with more or fewer cells than the header, a line
             that is no JSON object; with file and line.
     """
-    if file.suffix not in TABLE_SUFFIXES:
+    if file.suffix not in (*TABLE_SUFFIXES, *_SNIFFED):
         raise DataError(f"{file}: expected a table that ends in {', '.join(TABLE_SUFFIXES)}")
     try:
         # A byte-order mark, as spreadsheets write it, would otherwise become part of the first column's name.
@@ -50,7 +54,11 @@ def read_rows(file: Path) -> Iterator[tuple[int, Row]]:
 
 
 def _csv_rows(file: Path, stream: Any) -> Iterator[tuple[int, Row]]:
-    reader = csv.reader(stream, delimiter="\t" if file.suffix == ".tsv" else ",")
+    tabs = file.suffix == ".tsv"
+    if file.suffix in _SNIFFED:
+        tabs = "\t" in stream.readline()
+        stream.seek(0)
+    reader = csv.reader(stream, delimiter="\t" if tabs else ",")
     try:
         header = next(reader, None)
         if not header:
@@ -82,13 +90,21 @@ def _json_rows(file: Path, stream: Any) -> Iterator[tuple[int, Row]]:
         yield number, row
 
 
-def require_columns(columns: Collection[str], needed: Sequence[str], where: str) -> None:
+def missing_columns(columns: Collection[str], needed: Sequence[str | frozenset[str]]) -> list[str]:
+    """What of `needed` a table lacks; of a set of names one is enough."""
+    lacking = [
+        one for one in dict.fromkeys(needed) if not (one if isinstance(one, frozenset) else {one}) & set(columns)
+    ]
+    return [one if isinstance(one, str) else " or ".join(sorted(one)) for one in lacking]
+
+
+def require_columns(columns: Collection[str], needed: Sequence[str | frozenset[str]], where: str) -> None:
     """Raise where a table lacks a column that the source names.
 
     Raises:
         DataError: names the columns that are missing, the nearest that are there, and all that are there.
     """
-    missing = [column for column in dict.fromkeys(needed) if column not in columns]
+    missing = missing_columns(columns, needed)
     if missing:
         near = difflib.get_close_matches(missing[0], list(columns), n=1)
         hint = f" (did you mean {near[0]!r}?)" if near else ""
@@ -125,7 +141,7 @@ class ImageFolder:
 
     Args:
         root: the dataset's folder.
-        folders: sub-folders, tried in turn.
+        folders: sub-folders, tried in turn; columns of the row in braces (`"train/{label}"`).
     """
 
     def __init__(self, root: Path, folders: Sequence[str]) -> None:
@@ -133,10 +149,11 @@ class ImageFolder:
         self.folders = tuple(folders)
         self._listings: dict[str, dict[str, str]] = {}
 
-    def find(self, name: str) -> str | None:
+    def find(self, name: str, row: Row = MappingProxyType({})) -> str | None:
         """Path of the file of that name, else of an image of the same stem; `None` where there is neither."""
         inner, file = os.path.split(name)
-        for folder in self.folders:
+        for pattern in self.folders:
+            folder = pattern.format_map(row) if "{" in pattern else pattern
             # Text, not Path: a table of a million rows asks a million times.
             listing = self._listing(os.path.join(self.root, folder, inner))
             found = listing.get(file) or listing.get(without_suffix(file))

@@ -12,22 +12,40 @@ A text is the name of a column, or a pattern with columns in braces (`"{isic_id}
 
 from __future__ import annotations
 
-import string
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from skinrl.data.images import some
 from skinrl.data.labels import LabelReader, RawLabel, as_label_map
-from skinrl.data.record import Record, SkinTone
-from skinrl.data.sources.files import ImageFolder, Row, is_blank, read_rows, require_columns, without_suffix
+from skinrl.data.record import TWO_MODALITIES, Record, SkinTone
+from skinrl.data.sources.files import ImageFolder, Row, without_suffix
+from skinrl.data.sources.rows import (
+    Cell,
+    File,
+    Join,
+    chosen_files,
+    image_names,
+    label_of,
+    main_files,
+    names_of,
+    rows_of,
+    text_of,
+    words_of,
+)
 from skinrl.data.splits import split_name
 from skinrl.errors import DataError
 from skinrl.taxonomy import LabelMap, Taxonomy
 
-Cell = str | Callable[[Row], Any]
+LAYOUTS = ("published files", "documentation", "unverified")
+NO_LABEL, NOT_A_DISEASE, MISSING, LEFT_OUT = (
+    "no label",
+    "not a disease",
+    "image missing",
+    "left out by the source's table",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,31 +54,42 @@ class SourceTable:
 
     Args:
         name: of the dataset; becomes `Record.source`.
-        table: file of rows (CSV, TSV or JSONL), relative to the dataset's folder; a mapping from split to file
-            where every split has its own; or a function from the folder to `(place, row)` pairs, such as
-            `skinrl.data.sources.files.folder_per_class`.
+        table: file of rows (CSV, TSV or JSONL), relative to the dataset's folder, or several names that this one
+            file goes by; a mapping from split to file where every split has its own; or a function from the folder
+            to `(place, row)` pairs, such as `skinrl.data.sources.files.folder_per_class`.
+        joins: further tables whose columns are added to the rows.
         image: cell with the image's file name, or several for a case with several images. A JSONL cell may hold
             a list. A file of the same stem and another image suffix is found too.
         label: cell with the raw label: text, a list, or a mapping from label to weight (a differential).
         labels: the label map of `taxonomy/labels/`; a recipe's own replaces it. `None`: labels are names of nodes.
-        folders: where the images lie, tried in turn.
+        names_too: a label that the map lacks may be the exact name of a node.
+        folders: where the images lie, tried in turn; columns in braces.
         id: cell; default: the name of the first image without its suffix.
         case: cell; rows with the same value are one record with all their images.
         patient, lesion: cells; the first that a row fills is the group that a split keeps together.
         split: cell with the official split, in usual words.
-        modality: one of `MODALITIES`, or a function of the row.
+        modality: one of `MODALITIES`, or a function of the row. Rows of one case that differ make `TWO_MODALITIES`.
         skin_tone: function of the row; see `skinrl.data.sources.cells.tone`.
+        further_tones: functions of the row: other scales, or the same scale by other raters.
+        options: cells with the options that the dataset itself offers, in its order.
         slices: name -> cell. An empty cell leaves the slice out.
         concepts: kind -> cell: recorded morphology; text, or a list.
         keep: rows for which this is false are left out and counted.
         unknown: words that mean an empty cell, in lower case.
+        layout: how this layout came to be known, one of `LAYOUTS`; empty for a table of the user's own. An
+            `"unverified"` one warns whenever it is used.
+        layout_from: where it is written down.
+        published: how many rows the dataset says that it has: `"rows"`, or those of a split by its name.
+        recognised: whether `skinrl data inspect` may take a folder for this dataset because of its columns alone.
     """
 
     name: str
-    table: str | Mapping[str, str] | Callable[[Path], Iterable[tuple[str, Row]]]
+    table: File | Mapping[str, File] | Callable[[Path], Iterable[tuple[str, Row]]]
     image: Cell | tuple[Cell, ...]
     label: Cell
+    joins: tuple[Join, ...] = ()
     labels: str | None = None
+    names_too: bool = False
     folders: tuple[str, ...] = ("images", ".")
     id: Cell | None = None
     case: Cell | None = None
@@ -69,18 +98,33 @@ class SourceTable:
     split: Cell | None = None
     modality: str | Callable[[Row], str] = "clinical"
     skin_tone: Callable[[Row], SkinTone | None] | None = None
+    further_tones: tuple[Callable[[Row], SkinTone | None], ...] = ()
+    options: tuple[Cell, ...] = ()
     slices: Mapping[str, Cell] = field(default_factory=dict)
     concepts: Mapping[str, Cell] = field(default_factory=dict)
     keep: Callable[[Row], bool] | None = None
     unknown: tuple[str, ...] = ("", "unk", "unknown", "na", "n/a", "nan", "none")
+    layout: str = ""
+    layout_from: str = ""
+    published: Mapping[str, int] = field(default_factory=dict)
+    recognised: bool = True
+
+    def __post_init__(self) -> None:
+        if self.layout not in ("", *LAYOUTS):
+            raise DataError(f"source {self.name}: layout {self.layout!r}; expected one of {', '.join(LAYOUTS)}")
+        if self.layout and not self.layout_from:
+            raise DataError(f"source {self.name}: layout_from is empty; say where the layout is written down")
 
 
 class LoadedRecords(list[Record]):
-    """Records, and what was left out on the way (`left_out`: reason -> count)."""
+    """Records, what was left out on the way (`left_out`: reason -> count), and `warnings` for the user."""
 
-    def __init__(self, records: Sequence[Record] = (), left_out: Mapping[str, int] | None = None) -> None:
+    def __init__(
+        self, records: Sequence[Record] = (), left_out: Mapping[str, int] | None = None, warnings: Sequence[str] = ()
+    ) -> None:
         super().__init__(records)
         self.left_out = {reason: count for reason, count in (left_out or {}).items() if count}
+        self.warnings = tuple(warnings)
 
 
 def load_table(
@@ -90,6 +134,7 @@ def load_table(
     *,
     labels: LabelMap | str | Path | Mapping[str, Any] | None = None,
     on_missing_image: str = "error",
+    parts: Sequence[str] | None = None,
 ) -> LoadedRecords:
     """The records of a dataset.
 
@@ -100,6 +145,8 @@ def load_table(
         labels: a label map instead of the source's own.
         on_missing_image: `"error"`, or `"skip"`: rows whose image is absent are left out and counted; of a case
             with several images the others stay.
+        parts: of a dataset published in parts (training, test, ...): those that are there. One part alone has no
+            official split: skinrl deals it out.
 
     Raises:
         DataError: a missing folder, table, column or image; labels that no map knows (all of them); two rows
@@ -111,163 +158,126 @@ def load_table(
     if not root.is_dir():
         raise DataError(f"{source.name}: no folder {root}; expected the dataset's folder, with {_tables(source)}")
     images = ImageFolder(root, source.folders)
-    reader = LabelReader(
-        taxonomy, as_label_map(labels if labels is not None else source.labels, taxonomy), source.name
-    )
+    known = as_label_map(labels if labels is not None else source.labels, taxonomy)
+    reader = LabelReader(taxonomy, known, source.name, names_too=source.names_too)
+    alone = parts is not None and len(parts) == 1
     left_out: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     missing: list[str] = []
-    cases: dict[str, Record | None] = {}
-    for row, where, split in rows_of(source, root):
+    named = 0
+    cases: dict[str, Record] = {}
+    for row, where, split in rows_of(source, root, parts):
+        counts.update(("rows",) if split is None else ("rows", split))
         if source.keep is not None and not source.keep(row):
-            left_out["left out by the source's table"] += 1
+            left_out[LEFT_OUT] += 1
             continue
         names = image_names(source, row, where)
-        found = [(name, images.find(name)) for name in names]
+        found = [(name, images.find(name, row)) for name in names]
+        named += len(names)
         missing += [name for name, file in found if file is None]
-        files = tuple(file for _, file in found if file is not None)
-        name = text_of(source, source.case or source.id, row) or without_suffix(names[0])
-        raw = label_of(source, row)
+        raw = label_of(source, row, where)
         nodes = reader.read(raw)
-        if not files:
-            left_out["image missing"] += 1
+        if not any(file for _, file in found):
+            left_out[MISSING] += 1
         elif not nodes:
-            left_out["not a disease"] += 1
+            left_out[NOT_A_DISEASE if raw or isinstance(raw, str) else NO_LABEL] += 1
         else:
-            record = _record(source, row, where, split, name, files, nodes, raw)
-            cases[name] = _join(cases.get(name), record, source, where)
+            view = _View(source, row, where, None if alone else split, found, nodes, raw, reader)
+            record = view.record()
+            cases[record.id] = _join(cases.get(record.id), record, source, where)
     reader.finish()
     if missing and on_missing_image == "error":
         raise DataError(
             f"{source.name}: {len(missing)} images that the table names are missing under {root} "
             f"(looked in {', '.join(source.folders)}): {some(missing)}. Add them, or set on_missing_image: skip"
         )
-    records = [record for record in cases.values() if record is not None]
-    if not records:
+    if not cases:
         reasons = ", ".join(f"{count} {reason}" for reason, count in left_out.items()) or "its table has no row"
         raise DataError(f"{source.name}: nothing to load from {root}: {reasons}")
-    return LoadedRecords(records, left_out)
+    warnings = [*layout_warnings(source), *_count_warnings(source, counts, parts, named, len(missing))]
+    return LoadedRecords(list(cases.values()), left_out, warnings)
+
+
+# --- warnings --------------------------------------------------------------------------------------------------
+
+
+def layout_warnings(source: SourceTable) -> list[str]:
+    """A warning where nobody has seen the files of this layout."""
+    if source.layout != "unverified":
+        return []
+    return [
+        f"{source.name}: the layout of this dataset is unverified ({source.layout_from}); compare some records with "
+        "its files before you trust a result"
+    ]
+
+
+def _count_warnings(
+    source: SourceTable, counts: Mapping[str, int], parts: Sequence[str] | None, named: int, missing: int
+) -> list[str]:
+    """What differs from the published counts, and images that are absent."""
+    tables = chosen_files(source, parts)
+    said = {what: n for what, n in source.published.items() if what == "rows" or what in tables}
+    lines = [
+        f"{source.name}: {counts.get(what, 0):,} {'rows' if what == 'rows' else f'rows of the {what} part'}, but "
+        f"{n:,} are published: a part of the dataset, or another version"
+        for what, n in said.items()
+        if counts.get(what, 0) != n
+    ]
+    if missing:
+        lines.append(f"{source.name}: {named - missing:,} of the {named:,} images that its table names are there")
+    return lines
 
 
 # --- one row ---------------------------------------------------------------------------------------------------
 
 
 def _tables(source: SourceTable) -> str:
-    if callable(source.table):
-        return "its images"
-    return source.table if isinstance(source.table, str) else ", ".join(source.table.values())
+    return ", ".join(names_of(file)[0] for file in main_files(source).values()) or "its images"
 
 
-def rows_of(source: SourceTable, root: Path) -> Iterator[tuple[Row, str, str | None]]:
-    """(row, its place, split of its file) of every table; the columns are checked first."""
-    if callable(source.table):
-        yield from ((row, place, None) for place, row in source.table(root))
-        return
-    tables: Mapping[Any, str] = {None: source.table} if isinstance(source.table, str) else source.table
-    cells: list[Any] = [*_several(source.image), *source.slices.values(), *source.concepts.values()]
-    cells += [source.label, source.id, source.case, source.patient, source.lesion, source.split, source.skin_tone]
-    needed = [column for cell in cells for column in columns_of(cell)]
-    for split, name in tables.items():
-        rows = list(read_rows(root / name))
-        if not rows:
-            continue
-        # Every line of a JSONL file may have other keys: a column is there if any line has it.
-        header = dict.fromkeys(column for _, row in rows for column in row)
-        require_columns(header, needed, str(root / name))
-        for line, row in rows:
-            yield {**header, **row}, f"{root / name}:{line}", split
+@dataclass(frozen=True)
+class _View:
+    """A row with what was found for it."""
 
+    source: SourceTable
+    row: Row
+    where: str
+    split: str | None
+    found: list[tuple[str, str | None]]
+    nodes: tuple[tuple[str, float], ...]
+    raw: RawLabel
+    reader: LabelReader
 
-def _several(cells: Cell | tuple[Cell, ...]) -> tuple[Cell, ...]:
-    return cells if isinstance(cells, tuple) else (cells,)
-
-
-def columns_of(cell: Any) -> tuple[str, ...]:
-    """The columns that a cell reads, as far as it says so: a function does by its attribute `columns`."""
-    if cell is None:
-        return ()
-    if callable(cell):
-        return tuple(getattr(cell, "columns", ()))
-    if "{" in cell:
-        return tuple(name for _, name, _, _ in string.Formatter().parse(cell) if name)
-    return (cell,)
-
-
-def value_of(cell: Cell, row: Row) -> Any:
-    """What stands in the cell."""
-    if callable(cell):
-        return cell(row)
-    return cell.format_map(row) if "{" in cell else row.get(cell)
-
-
-def text_of(source: SourceTable, cell: Cell | None, row: Row) -> str:
-    """The cell as text; empty where it is blank or has no column."""
-    if cell is None:
-        return ""
-    value = value_of(cell, row)
-    return "" if is_blank(value, source.unknown) else str(value).strip()
-
-
-def label_of(source: SourceTable, row: Row) -> RawLabel:
-    """The raw label as text, list or mapping; empty text for an empty cell, which a label map may exclude."""
-    value = value_of(source.label, row)
-    if isinstance(value, (list, Mapping)):
-        return value
-    return "" if value is None else str(value).strip()
-
-
-def image_names(source: SourceTable, row: Row, where: str) -> list[str]:
-    """The file names of a row, at least one.
-
-    Raises:
-        DataError: there is none.
-    """
-    names: list[str] = []
-    for cell in _several(source.image):
-        value = value_of(cell, row)
-        values = value if isinstance(value, (list, tuple)) else [value]
-        names += [str(v).strip() for v in values if not is_blank(v, source.unknown)]
-    if not names:
-        raise DataError(f"{where}: names no image; expected a file name (column {source.image!r})")
-    return names
-
-
-def _words(source: SourceTable, cell: Cell, row: Row) -> tuple[str, ...]:
-    value = value_of(cell, row)
-    values = value if isinstance(value, (list, tuple)) else [value]
-    return tuple(str(v).strip() for v in values if not is_blank(v, source.unknown))
-
-
-def _record(
-    source: SourceTable,
-    row: Row,
-    where: str,
-    split: str | None,
-    name: str,
-    files: tuple[str, ...],
-    nodes: tuple[tuple[str, float], ...],
-    raw: RawLabel,
-) -> Record:
-    patient, lesion = text_of(source, source.patient, row), text_of(source, source.lesion, row)
-    stated = text_of(source, source.split, row)
-    slices = {key: text_of(source, cell, row) for key, cell in source.slices.items()}
-    concepts = {kind: _words(source, cell, row) for kind, cell in source.concepts.items()}
-    try:
-        return Record(
-            id=name,
-            images=files,
-            modality=source.modality(row) if callable(source.modality) else source.modality,
-            source=source.name,
-            labels=nodes,
-            concepts={kind: words for kind, words in concepts.items() if words},
-            skin_tone=source.skin_tone(row) if source.skin_tone else None,
-            slices={key: value for key, value in slices.items() if value},
-            group=patient or lesion or name,
-            group_kind="patient" if patient else "lesion" if lesion else "image",
-            split=split_name(stated, where=where) if stated else split,
-            raw_label=raw if isinstance(raw, str) else str(raw),
-        )
-    except DataError as problem:
-        raise DataError(f"{where}: {problem}") from problem
+    def record(self) -> Record:
+        source, row = self.source, self.row
+        first = without_suffix(self.found[0][0])
+        name = text_of(source, source.case or source.id, row) or first
+        patient, lesion = text_of(source, source.patient, row), text_of(source, source.lesion, row)
+        stated = text_of(source, source.split, row)
+        slices = {key: text_of(source, cell, row) for key, cell in source.slices.items()}
+        concepts = {kind: words_of(source, cell, row) for kind, cell in source.concepts.items()}
+        options = tuple(text for cell in source.options if (text := text_of(source, cell, row)))
+        try:
+            return Record(
+                id=name,
+                images=tuple(file for _, file in self.found if file is not None),
+                modality=source.modality(row) if callable(source.modality) else source.modality,
+                source=source.name,
+                labels=self.nodes,
+                concepts={kind: words for kind, words in concepts.items() if words},
+                skin_tone=source.skin_tone(row) if source.skin_tone else None,
+                further_tones=tuple(t for read in source.further_tones if (t := read(row)) is not None),
+                slices={key: value for key, value in slices.items() if value},
+                # Two questions about one image are two records and one group.
+                group=patient or lesion or (name if source.case else first),
+                group_kind="patient" if patient else "lesion" if lesion else "image",
+                split=split_name(stated, where=self.where) if stated else self.split,
+                raw_label=self.raw if isinstance(self.raw, str) else str(self.raw),
+                options=options,
+                option_nodes=tuple(self.reader.node_of(text) for text in options),
+            )
+        except DataError as problem:
+            raise DataError(f"{self.where}: {problem}") from problem
 
 
 def _join(known: Record | None, new: Record, source: SourceTable, where: str) -> Record:
@@ -284,4 +294,6 @@ def _join(known: Record | None, new: Record, source: SourceTable, where: str) ->
         )
     if (known.labels, known.group, known.split) != (new.labels, new.group, new.split):
         raise DataError(f"{where}: the rows of case {new.id!r} disagree in label, group or split")
-    return replace(known, images=(*known.images, *(i for i in new.images if i not in known.images)))
+    modality = known.modality if known.modality == new.modality else TWO_MODALITIES
+    images = (*known.images, *(i for i in new.images if i not in known.images))
+    return replace(known, images=images, modality=modality)

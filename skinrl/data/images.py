@@ -55,14 +55,20 @@ def _upright_rgb(image: Image.Image) -> Image.Image:
     return clean
 
 
-def open_image(path: str | Path) -> Image.Image:
+def open_image(path: str | Path, *, at_least: int | None = None) -> Image.Image:
     """The image at `path`: upright, RGB, without metadata, fully decoded.
+
+    Args:
+        at_least: for a thumbnail: a JPEG may come at a fraction of its size, no side below so many pixels, which
+            is several times as fast.
 
     Raises:
         DataError: the file is missing, is no image, or is cut short.
     """
     try:
         with Image.open(path) as image:
+            if at_least is not None:
+                image.draft("RGB", (at_least, at_least))  # does nothing to other formats
             image.load()
             return _upright_rgb(image)
     except FileNotFoundError as problem:

@@ -6,11 +6,13 @@ import json
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from skinrl import files
+from skinrl.cli.rollout_curves import RunNumbers
 from skinrl.errors import InputError
 from skinrl.pages.rollouts_given import Curve, Group, Rollout
 from skinrl.yamlfile import read_yaml
@@ -19,16 +21,6 @@ IMAGES_FILE = "images.json"
 _FILE = re.compile(r"completions_(\d+)\.parquet")
 _OWN_COLUMNS = {"step", "prompt", "completion", "id", "row", "advantage"}
 _KEPT_STEPS = 4  # read steps that stay in memory: turning the pages of one step reads it once
-# name in metrics.jsonl -> what it is, and its form; shown in this order after the rewards
-_CURVES = {
-    "completions/mean_length": ("mean length, tokens", "number"),
-    "completions/clipped_ratio": ("share cut at the length limit", "share"),
-    "frac_reward_zero_std": ("share of groups whose rewards are all equal", "share"),
-    "entropy": ("entropy, nats", "number"),
-    "kl": ("distance from the reference", "number"),
-    "grad_norm": ("norm of the gradient", "number"),
-    "rollout/logp_gap_max": ("largest rollout/trainer gap, nats", "number"),
-}
 
 
 class UnreadableStepError(InputError):
@@ -75,7 +67,7 @@ class RolloutLog:
     def __init__(self, stage: Path) -> None:
         self.stage = stage
         self._recipe = _recipe_of(stage)
-        self._numbers = _Numbers(stage / "metrics.jsonl")
+        self._numbers = RunNumbers(stage / "metrics.jsonl")
         self._read = lru_cache(maxsize=_KEPT_STEPS)(self._read_version)
         self._paths: tuple[int, dict[str, list[str]]] = (-1, {})
         self._rewards: dict[str, float] | None = None
@@ -121,7 +113,7 @@ class RolloutLog:
             schema = parquet.read_schema(file)
         numbers = [field.name for field in schema if types.is_floating(field.type) or types.is_null(field.type)]
         names = [name for name in numbers if "/" not in name and name not in _OWN_COLUMNS]
-        logged = {name.split("/")[1] for name in self._numbers.read() if _is_reward_mean(name)}
+        logged = self._numbers.rewards()
         return [name for name in names if name in logged] or names
 
     # One step
@@ -182,16 +174,9 @@ class RolloutLog:
         """Whether the run wrote where its images lie."""
         return (self.stage / IMAGES_FILE).is_file()
 
-    # The whole run
-
     def curves(self) -> list[Curve]:
         """What ``metrics.jsonl`` says of rewards, lengths and the policy, by step."""
-        numbers = self._numbers.read()
-        means = [name for name in numbers if _is_reward_mean(name)]
-        curves = [_curve(numbers, "reward", "weighted sum of the rewards", spread="reward_std")]
-        curves += [_curve(numbers, name, name.split("/")[1], spread=name[:-4] + "std") for name in means]
-        curves += [_curve(numbers, name, what, form=form) for name, (what, form) in _CURVES.items()]
-        return [curve for curve in curves if curve.points]
+        return self._numbers.curves()
 
 
 def version(file: Path) -> tuple[int, int]:
@@ -200,21 +185,15 @@ def version(file: Path) -> tuple[int, int]:
     return status.st_mtime_ns, status.st_size
 
 
-class _readable:  # noqa: N801 - a context manager with the name of what it grants
+@contextmanager
+def _readable(file: Path) -> Iterator[None]:
     """While open, what pyarrow raises for a damaged or half-written file is an `UnreadableStepError`."""
-
-    def __init__(self, file: Path) -> None:
-        self.file = file
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: type[BaseException] | None, problem: BaseException | None, _: object) -> None:
-        if kind is None or not issubclass(kind, OSError | ValueError):  # ArrowInvalid is a ValueError
-            return
+    try:
+        yield
+    except (OSError, ValueError) as problem:  # pyarrow's ArrowInvalid is a ValueError
         raise UnreadableStepError(
-            f"{self.file}: cannot be read ({problem}); where the run is at work it may be half written: look again in "
-            "a moment. Otherwise the file is damaged"
+            f"{file}: cannot be read ({problem}); where the run is at work it may be half written: look again in a "
+            "moment. Otherwise the file is damaged"
         ) from problem
 
 
@@ -286,53 +265,3 @@ def _content(content: Any) -> str:
     if content is None or isinstance(content, str):
         return content or ""
     return "\n".join(part["text"] for part in content if part.get("text"))  # images are shown beside the text
-
-
-# --- metrics.jsonl -----------------------------------------------------------------------------------------------
-
-
-def _is_reward_mean(name: str) -> bool:
-    return name.startswith("rewards/") and name.endswith("/mean")
-
-
-def _is_wanted(name: str) -> bool:
-    return name in _CURVES or name in ("reward", "reward_std") or name.startswith("rewards/")
-
-
-def _curve(
-    numbers: Mapping[str, Mapping[int, float]], name: str, what: str, *, spread: str = "", form: str = "number"
-) -> Curve:
-    return Curve(name, what, sorted(numbers.get(name, {}).items()), numbers.get(spread, {}), form)
-
-
-class _Numbers:
-    """The numbers that are drawn, name -> step -> value; a file that grows is read on from where the last look ended.
-
-    A step that was worked again after an interruption counts with its later row.
-    """
-
-    def __init__(self, file: Path) -> None:
-        self._file, self._offset = file, 0
-        self._values: dict[str, dict[int, float]] = {}
-
-    def read(self) -> Mapping[str, Mapping[int, float]]:
-        if not self._file.is_file():
-            return self._values
-        with self._file.open("rb") as stream:
-            if stream.seek(0, 2) < self._offset:  # another run stands in the place
-                self._offset, self._values = 0, {}
-            stream.seek(self._offset)
-            whole, end, _ = stream.read().rpartition(b"\n")
-        self._offset += len(whole) + len(end)
-        for line in whole.split(b"\n"):
-            self._take(line)
-        return self._values
-
-    def _take(self, line: bytes) -> None:
-        try:
-            row = json.loads(line)
-        except ValueError:  # a line that a crash cut short
-            return
-        for name, value in row.items():
-            if _is_wanted(name) and isinstance(value, int | float) and isinstance(row.get("step"), int):
-                self._values.setdefault(name, {})[row["step"]] = float(value)

@@ -22,8 +22,9 @@ from urllib.parse import parse_qs, urlsplit
 from skinrl.cli.rollout_log import RolloutLog, UnreadableStepError, version
 from skinrl.cli.rollout_search import RolloutSearch
 from skinrl.errors import InputError
-from skinrl.pages.rollouts import ORDERS, SORTS, message_page, overview_page, step_page
+from skinrl.pages.rollouts import SORTS, message_page, overview_page, step_page
 from skinrl.pages.rollouts_given import Group, Run
+from skinrl.pages.rollouts_parts import ORDERS
 
 ADDRESS = "127.0.0.1"
 GROUPS_PER_PAGE = 16

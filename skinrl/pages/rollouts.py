@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from skinrl.pages.base import NOBODY, NOT_A_DEVICE, document
-from skinrl.pages.rollouts_charts import chart
-from skinrl.pages.rollouts_given import Found, Group, Run, Suspect
+from skinrl.pages.rollouts_given import Found, Group, Run
 from skinrl.pages.rollouts_group import group_card
-from skinrl.pages.rollouts_html import Attribute, Html, el, number, plural, together
+from skinrl.pages.rollouts_html import Html, el, plural, together
+from skinrl.pages.rollouts_parts import ORDERS, all_steps, bar, curves, dialog, head, marker, search, step_words
 
 SORTS = {"drawn": "as drawn", "spread": "largest spread", "high": "highest reward", "low": "lowest reward"}
-ORDERS = {
-    "score": "all signs",
-    "disagreement": "rewards disagree",
-    "repeated": "same text, other images",
-    "parting": "one reward rose, one fell",
-    "long": "long",
-}
-_EXCERPT = 280  # characters of a suspect's text
 _PRIVATE = (
     "This page shows photographs and record ids of patients. It stays on this computer: nothing is sent anywhere, and "
     "the pages are kept in no browser's cache. "
@@ -28,7 +20,6 @@ _PRIVATE_FILE = (
     "This file holds record ids{images} and what was written about patients: keep it where the run may be kept. "
     "It loads nothing from anywhere. "
 )
-Link = Callable[[int, int | None], str | None]  # step and row -> address, None where it is not in reach
 
 
 def overview_page(run: Run, found: Found, by: str) -> str:
@@ -44,13 +35,13 @@ def overview_page(run: Run, found: Found, by: str) -> str:
     orders = {name: f"?by={name}#search" for name in ORDERS}
     body = together(
         [
-            _bar(run, None, "", ""),
+            bar(run, None, "", ""),
             el(
                 "main",
                 {"id": "main"},
-                _head(run, found),
+                head(run, found),
                 el("p", {"class": "private"}, _PRIVATE, NOT_A_DEVICE),
-                el("div", {"id": "live"}, _curves(run), _search(run, found, by, orders, link), _steps(run, link)),
+                el("div", {"id": "live"}, curves(run), search(run, found, by, orders, link), all_steps(run, link)),
             ),
         ]
     )
@@ -96,18 +87,18 @@ def step_page(
     ]
     body = together(
         [
-            _bar(run, step, "../", nav),
+            bar(run, step, "../", nav),
             el(
                 "main",
                 {"id": "main"},
                 el("h1", {}, f"Step {step}"),
-                el("p", {"class": "muted"}, _step_words(groups, of, run)),
-                el("nav", {"class": "choices", "aria-label": "Order of the groups"}, sorts, toggle, _marker()),
+                el("p", {"class": "muted"}, step_words(groups, of, run)),
+                el("nav", {"class": "choices", "aria-label": "Order of the groups"}, sorts, toggle, marker()),
                 [group_card(step, group, run.weights) for group in groups],
                 el("p", {}, "No group of this step is to be shown so.") if not groups else None,
                 el("nav", {"class": "choices", "aria-label": "Pages"}, "Page ", pager) if pages > 1 else None,
                 el("p", {"class": "private"}, _PRIVATE, NOT_A_DEVICE),
-                _dialog(),
+                dialog(),
             ),
         ]
     )
@@ -129,7 +120,7 @@ def offline_page(run: Run, found: Found, steps: Mapping[int, Sequence[Group]], *
             "section",
             {"class": "step", "id": f"step-{step}"},
             el("h2", {}, f"Step {step}"),
-            el("p", {"class": "muted"}, _step_words(groups, len(groups), run)),
+            el("p", {"class": "muted"}, step_words(groups, len(groups), run)),
             [group_card(step, group, run.weights, prefix=f"{step}-") for group in groups],
         )
         for step, groups in steps.items()
@@ -139,17 +130,17 @@ def offline_page(run: Run, found: Found, steps: Mapping[int, Sequence[Group]], *
     jumps = [el("a", {"href": f"#step-{step}"}, step) for step in steps]
     body = together(
         [
-            _bar(run, None, "#", ""),
+            bar(run, None, "#", ""),
             el(
                 "main",
                 {"id": "main"},
-                _head(run, found),
+                head(run, found),
                 el("p", {"class": "private"}, private, note, NOT_A_DEVICE),
-                _curves(run),
-                _search(run, found, "score", {}, link),
-                el("nav", {"class": "choices", "aria-label": "Steps in this file"}, "Steps here ", jumps, _marker()),
+                curves(run),
+                search(run, found, "score", {}, link),
+                el("nav", {"class": "choices", "aria-label": "Steps in this file"}, "Steps here ", jumps, marker()),
                 sections,
-                _dialog(),
+                dialog(),
             ),
         ]
     )
@@ -165,160 +156,3 @@ def message_page(title: str, words: str) -> str:
 def _whole(title: str, body: Html, data: Mapping[str, Any], connect: str) -> str:
     skip = el("a", {"class": "skip", "href": "#main"}, "To the content")
     return document(title, skip + body, styles=("rollouts.css",), scripts=("rollouts.js",), data=data, connect=connect)
-
-
-# --- parts ---------------------------------------------------------------------------------------------------------
-
-
-def _bar(run: Run, step: int | None, up: str, nav: Any) -> Html:
-    home = el("a", {"href": up or "."}, run.name) if step is not None else el("b", {}, run.name)
-    here = [el("span", {"aria-hidden": "true"}, " / "), el("b", {}, f"step {step}")] if step is not None else None
-    jump = None
-    if up != "#" and run.steps:
-        span = f"{run.steps[0]} to {run.steps[-1]}"
-        field: dict[str, Attribute] = {
-            "id": "jump",
-            "type": "number",
-            "min": run.steps[0],
-            "max": run.steps[-1],
-            "placeholder": span,
-        }
-        jump = el("label", {"class": "jump"}, "Go to step", el("input", {**field, "data-base": f"{up}step/"}))
-    return el("header", {"class": "bar"}, el("div", {"class": "where"}, home, here), el("nav", {}, nav, jump))
-
-
-def _head(run: Run, found: Found) -> Html:
-    span = f"steps {run.steps[0]} to {run.steps[-1]}" if run.steps else "no step has been logged yet"
-    weights = ", ".join(f"{name} × {weight:g}" for name, weight in run.weights.items())
-    unknown = "" if run.weights_known or not run.weights else " (no recipe here says the weights: 1 each)"
-    lines = [f"{plural(len(run.steps), 'step')} with completions, {span}; {run.state}."]
-    if weights:
-        lines.append(f"Rewards and weights: {weights}{unknown}.")
-    searched = f"{plural(found.rollouts, 'rollout')} of {plural(found.steps, 'step')} searched"
-    if found.steps < found.all_steps:
-        searched += f", {found.all_steps - found.steps:,} to go"
-    lines.append(f"{searched}.")
-    return el("div", {"id": "head"}, el("h1", {}, "Rollouts"), [el("p", {"class": "muted"}, line) for line in lines])
-
-
-def _curves(run: Run) -> Html:
-    if not run.curves:
-        words = "metrics.jsonl of this run holds no curves yet."
-        return el("section", {}, el("h2", {}, "Curves"), el("p", {}, words))
-    steps = [step for curve in run.curves for step in (curve.points[0][0], curve.points[-1][0])]
-    charts = [chart(curve, (min(steps), max(steps))) for curve in run.curves]
-    words = "Thin: each step. Thick: running mean. Band: one standard deviation of the rollouts of a step."
-    return el(
-        "section",
-        {},
-        el("h2", {}, "Curves"),
-        el("p", {"class": "small muted"}, words),
-        el("div", {"class": "charts"}, charts),
-    )
-
-
-def _search(run: Run, found: Found, by: str, orders: Mapping[str, str], link: Link) -> Html:
-    words = (
-        "High reward where the rewards disagree, one text for many images, a reward that rises while another falls, "
-        "and length. The score sorts what to look at first; it proves nothing."
-    )
-    chosen = [
-        el("a", {"href": orders[name], "aria-current": name == by and "true"}, title)
-        for name, title in ORDERS.items()
-        if orders
-    ]
-    rows = [_suspect(place, one, link) for place, one in enumerate(found.suspects, 1)]
-    nothing = "No rollout shows any of these signs." if found.rollouts else "Nothing has been searched yet."
-    listed: Html = el("ol", {"class": "suspects"}, rows) if rows else el("p", {}, nothing)
-    return el(
-        "section",
-        {"id": "search"},
-        el("h2", {}, "Look here first"),
-        el("p", {"class": "small muted"}, words),
-        el("ul", {"class": "partings"}, [el("li", {}, one) for one in found.partings]) if found.partings else None,
-        el("nav", {"class": "choices", "aria-label": "Order of the search"}, chosen) if chosen else None,
-        listed,
-    )
-
-
-def _suspect(place: int, one: Suspect, link: Link) -> Html:
-    address = link(one.step, one.row)
-    where = f"step {one.step}, {one.id or f'row {one.row}'}"
-    head = el("a", {"href": address}, where) if address else el("span", {}, where)
-    signs = [
-        el("li", {"title": ORDERS[name]}, f"{ORDERS[name]} ", el("b", {}, f"{value:.2f}"))
-        for name, value in one.signs.items()
-        if value >= 0.005
-    ]
-    text = one.text if len(one.text) <= _EXCERPT else "… " + one.text[-_EXCERPT:]
-    return el(
-        "li",
-        {"class": "suspect"},
-        el("div", {"class": "rank", "aria-hidden": "true"}, place),
-        el(
-            "div",
-            {"class": "score"},
-            el("b", {}, f"{one.score:.2f}"),
-            el("span", {"class": "meter"}, el("i", {"style": f"width:{one.score:.0%}"})),
-        ),
-        el(
-            "div",
-            {"class": "about"},
-            el(
-                "p",
-                {},
-                head,
-                f" · reward {number(one.total)}",
-                f" · {one.alike:,} rollouts with this text around" if one.alike > 1 else None,
-            ),
-            el("p", {"class": "small"}, "; ".join(one.because)),
-            el("ul", {"class": "signs"}, signs),
-        ),
-        el("pre", {}, text),
-    )
-
-
-def _steps(run: Run, link: Link) -> Html:
-    reward = dict(run.curves[0].points) if run.curves else {}
-    low, high = min(reward.values(), default=0.0), max(reward.values(), default=0.0)
-    width = (high - low) or 1.0
-    cells = [
-        el(
-            "a",
-            {
-                "href": link(step, None),
-                "title": f"step {step}: reward {number(reward.get(step))}",
-                "style": f"--level:{(reward[step] - low) / width:.2f}" if step in reward else None,
-            },
-            step,
-        )
-        for step in run.steps
-    ]
-    title = f"All {plural(len(cells), 'step')}"
-    words = "The darker, the higher the mean reward."
-    return el(
-        "section",
-        {},
-        el("h2", {}, "Steps"),
-        el("details", {"open": len(cells) <= 300}, el("summary", {}, title), el("p", {"class": "small muted"}, words),
-           el("div", {"class": "steps"}, cells)),
-    )  # fmt: skip
-
-
-def _step_words(groups: Sequence[Group], of: int, run: Run) -> str:
-    rollouts = sum(len(group.rollouts) for group in groups)
-    flat = sum(group.spread == 0 for group in groups)
-    totals = [total for group in groups for total in group.totals]
-    mean = number(sum(totals) / len(totals)) if totals else "–"
-    shown = f"{len(groups)} of {plural(of, 'group')}" if len(groups) < of else plural(of, "group")
-    return f"{shown}, {plural(rollouts, 'rollout')}, mean reward {mean}; {flat} without a spread teach nothing."
-
-
-def _marker() -> Html:
-    return el("button", {"type": "button", "id": "differ", "aria-pressed": "false"}, "Mark words that the best lacks")
-
-
-def _dialog() -> Html:
-    shown = el("img", {"alt": "", "id": "large-image"})
-    close = el("button", {"type": "button", "id": "close"}, "Close")
-    return el("dialog", {"id": "large", "aria-label": "Image"}, shown, el("p", {"id": "large-words"}), close)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from skinrl import __version__
-from skinrl.cli import data, demo, doctor, evaluate, predict, rewards, taxonomy, train, view
+from skinrl.cli import data, demo, doctor, evaluate, page, predict, rewards, taxonomy, train, view
 
 app = typer.Typer(
     help="Dermatology vision-language models, trained by SFT and GRPO on a disease hierarchy. "
@@ -36,6 +36,7 @@ app.command("eval")(evaluate.evaluate)
 app.command("demo")(demo.demo)
 app.command("predict")(predict.predict)
 app.command("view")(view.view)
+app.command("page")(page.page)
 app.command("doctor")(doctor.doctor)
 app.add_typer(data.app, name="data")
 app.add_typer(taxonomy.app, name="taxonomy")

@@ -25,10 +25,17 @@ class Request:
 
     A user message whose content is a plain string gets the images put in front of it, exactly as
     TRL does for a dataset row, so that training and evaluation ask the same question.
+
+    ``prefix`` is what the model is taken to have written already: the completion goes on from there and does not
+    repeat it. With ``choices`` the completion can be nothing but one of these texts, each followed by ``ending``;
+    the token limit of the sampling is then theirs. One call has choices in all of its requests or in none.
     """
 
     messages: Sequence[dict[str, Any]]
     images: tuple[Image.Image, ...] = ()
+    prefix: str = ""
+    choices: tuple[str, ...] = ()
+    ending: str = ""
 
 
 @dataclass(frozen=True)
@@ -73,6 +80,13 @@ class Generator(Protocol):
     """An open engine. Completions come back request by request, ``n`` for each, in order."""
 
     def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[list[Completion]]: ...
+
+    def score(self, requests: Sequence[Request]) -> list[list[float]]:
+        """Log-likelihood (natural) of each choice of each request, given prompt and prefix.
+
+        Counted from where the choices differ, up to the first token of the ending, so that a choice which begins
+        another one competes with it fairly. Nothing is divided by length: these are probabilities.
+        """
 
     def load(self, model_path: str, *, adapter: str | None = None, revision: str | None = None) -> None:
         """Put the weights of another checkpoint of the same architecture into the open engine."""

@@ -12,6 +12,7 @@ from transformers import AutoConfig, GenerationConfig
 
 from skinrl.engine.base import Completion, Request, Sampling
 from skinrl.engine.chat import encode, load_processor, tokenizer_of
+from skinrl.engine.choices import Choices, check_choices
 from skinrl.engine.environment import on_cpu, prepare_environment
 from skinrl.engine.prompts import (
     check_lengths,
@@ -23,7 +24,7 @@ from skinrl.engine.prompts import (
 from skinrl.engine.push import push_into
 from skinrl.engine.sampling import seeded
 from skinrl.engine.tokens import ENGINE_BAN, end_token_ids, ended, vision_token_ids
-from skinrl.errors import RunError
+from skinrl.errors import InputError, RunError
 
 
 class VLLMEngine:
@@ -47,6 +48,7 @@ class VLLMEngine:
 
         self.processor = load_processor(model_path, revision)
         self._tokenizer = tokenizer_of(self.processor)
+        self._choices = Choices(self._tokenizer)
         config = AutoConfig.from_pretrained(model_path, revision=revision)
         self._banned = vision_token_ids(config, self._tokenizer)
         self._ends = end_token_ids(_generation_config(model_path, revision), self._tokenizer)
@@ -103,24 +105,62 @@ class VLLMEngine:
             return []
         from vllm import SamplingParams
 
-        prompts: list[list[int]] = []
-        for request in requests:  # one at a time: the image tensors are thrown away
-            prompts += encode(self.processor, [request])["input_ids"]
-        check_lengths([len(ids) for ids in prompts], sampling.max_tokens, self._limit, "the engine (max_model_len)")
-        settings = SamplingParams(
-            max_tokens=sampling.max_tokens,
-            temperature=sampling.temperature,
-            top_p=sampling.top_p,
-            n=sampling.n,
-            logprobs=0,
-            stop_token_ids=list(self._ends),
-            logit_bias=dict.fromkeys(self._banned, ENGINE_BAN) or None,
+        prompts = self._prompts(requests)
+        constrained = check_choices(requests)
+        # a character may be a token of its own; the end comes after
+        longest = (
+            max(len(choice) + len(one.ending) for one in requests for choice in one.choices) if constrained else 0
         )
+        tokens = longest + 1 if constrained else sampling.max_tokens
+        room = self._choices.longest(requests) if constrained else tokens
+        check_lengths([len(ids) for ids in prompts], room, self._limit, "the engine (max_model_len)")
+        shared: dict[str, Any] = {
+            "max_tokens": tokens,
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p,
+            "n": sampling.n,
+            "logprobs": 0,
+            "stop_token_ids": list(self._ends),
+            "logit_bias": dict.fromkeys(self._banned, ENGINE_BAN) or None,
+        }
+        settings: Any = SamplingParams(**shared)
+        if constrained:
+            settings = [SamplingParams(**shared, structured_outputs=_one_of(request)) for request in requests]
         inputs = [self._input(ids, request) for ids, request in zip(prompts, requests, strict=True)]
         with nullcontext() if sampling.seed is None else seeded(sampling.seed):
             outputs = self._llm.generate(inputs, sampling_params=settings, use_tqdm=False)
         check_same_prompts(prompts, [output.prompt_token_ids for output in outputs])
         return [[self._completion(completion) for completion in output.outputs] for output in outputs]
+
+    def _prompts(self, requests: Sequence[Request]) -> list[list[int]]:
+        """Token ids of the prompts, image tokens expanded, each with what is taken as written."""
+        prompts: list[list[int]] = []
+        for request in requests:  # one at a time: the image tensors are thrown away
+            (ids,) = encode(self.processor, [request])["input_ids"]
+            prompts.append([*ids, *self._choices.ids(request.prefix)])
+        return prompts
+
+    def score(self, requests: Sequence[Request]) -> list[list[float]]:
+        """Log-likelihood of each choice of each request; see :class:`skinrl.engine.base.Generator`."""
+        if not requests:
+            return []
+        if not check_choices(requests):
+            raise InputError("nothing to score: the requests have no choices")
+        from vllm import SamplingParams
+
+        prompts, inputs, counts = [], [], []
+        for request, prompt in zip(requests, self._prompts(requests), strict=True):
+            encoded = self._choices.encoded(request.choices, request.ending)
+            for ids, told in zip(encoded.whole, encoded.counted, strict=True):
+                prompts.append([*prompt, *ids[:told]])
+                inputs.append(self._input(prompts[-1], request))
+                counts.append(told - encoded.shared)
+        check_lengths([len(ids) for ids in prompts], 1, self._limit, "the engine (max_model_len)")
+        settings = SamplingParams(max_tokens=1, temperature=0.0, prompt_logprobs=0)
+        outputs = self._llm.generate(inputs, sampling_params=settings, use_tqdm=False)
+        check_same_prompts(prompts, [output.prompt_token_ids for output in outputs])
+        found = iter([_sum_of_last(output, count) for output, count in zip(outputs, counts, strict=True)])
+        return [[next(found) for _ in request.choices] for request in requests]
 
     def _input(self, prompt: list[int], request: Request) -> dict[str, Any]:
         if not request.images:
@@ -135,6 +175,19 @@ class VLLMEngine:
         logps = tuple(entry[token].logprob for token, entry in zip(token_ids, output.logprobs, strict=True))
         text = self._tokenizer.decode(token_ids, skip_special_tokens=True)
         return Completion(text, token_ids, logps, ended(token_ids, self._ends))
+
+
+def _one_of(request: Request) -> Any:
+    from vllm.sampling_params import StructuredOutputsParams
+
+    return StructuredOutputsParams(choice=[choice + request.ending for choice in request.choices])
+
+
+def _sum_of_last(output: Any, count: int) -> float:
+    """Log-prob of the last ``count`` tokens of a prompt."""
+    tokens = output.prompt_token_ids[len(output.prompt_token_ids) - count :]
+    entries = output.prompt_logprobs[len(output.prompt_logprobs) - count :]
+    return float(sum(entry[token].logprob for token, entry in zip(tokens, entries, strict=True)))
 
 
 def _named(model: torch.nn.Module) -> Iterator[tuple[str, torch.Tensor]]:

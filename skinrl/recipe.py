@@ -11,6 +11,7 @@ import typing
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
@@ -63,7 +64,7 @@ class ModelSection(_Section):
         return self
 
 
-Stage = Literal["sft", "grpo", "evaluation"]
+Stage = Literal["sft", "grpo", "evaluation", "validation"]
 
 
 class DataSection(_Section):
@@ -109,6 +110,41 @@ class RewardSection(_Section):
         return self
 
 
+class SuiteSection(_Section):
+    """One suite: a name that ships, or an import path; see docs/suites.md."""
+
+    name: str
+    sources: Annotated[list[str], BeforeValidator(_as_list)] = []
+    limit: int | None = Field(None, gt=0)
+    samples: int = Field(0, ge=0)
+
+
+class JudgeSection(_Section):
+    """A language model that speaks the OpenAI protocol and judges open answers."""
+
+    url: str
+    model: str
+    key_variable: str = ""
+    seconds: float = Field(60.0, gt=0)
+
+    @property
+    def host(self) -> str:
+        return urlsplit(self.url).hostname or ""
+
+    @model_validator(mode="after")
+    def _an_address(self) -> JudgeSection:
+        if urlsplit(self.url).scheme not in ("http", "https") or not self.host:
+            raise ValueError(f"{self.url!r} is no address; expected one such as http://localhost:8000/v1")
+        return self
+
+
+def _suite_entries(value: Any) -> Any:
+    return [{"name": one} if isinstance(one, str) else one for one in _as_list(value)] if value else []
+
+
+Control = Literal["no_image", "shuffled_options", "wrong_image", "metadata_only"]
+
+
 class EvaluationSection(_Section):
     """How models are compared."""
 
@@ -118,9 +154,31 @@ class EvaluationSection(_Section):
     batch_size: int = Field(64, gt=0)
     limit: int | None = Field(None, gt=0)
     max_model_length: int | None = Field(None, gt=0)
-    controls: list[Literal["no_image"]] = ["no_image"]
+    suites: Annotated[list[SuiteSection], BeforeValidator(_suite_entries)] = []
+    controls: Literal["default", "full", "none"] | list[Control] = "default"
+    formats: Literal["default", "all", "none"] = "default"
+    likelihoods: bool = True
+    baselines: Annotated[list[str], BeforeValidator(_as_list)] = ["policy"]
+    contamination: bool = True
+    prevalence: float | None = Field(None, gt=0, lt=1)
+    judge: JudgeSection | None = None
+    page_images: int = Field(200, ge=0)
     continued_sft: bool = Field(False, description="also train and show SFT continued on GRPO's images, answers alone")
     bootstrap: int = Field(2000, ge=100)
+
+
+class TaskMetricsSection(_Section):
+    """Task metrics during a training stage: `sft.task_metrics`, `grpo.task_metrics`."""
+
+    every: int = Field(gt=0)
+    cases: int = Field(64, gt=0)
+    metrics: list[str] = ["accuracy", "hierarchical_f1", "invalid_share"]
+    metric: str = "accuracy"
+    mode: Literal["max", "min"] | None = None
+    patience: int | None = Field(None, gt=0)
+    min_delta: float = Field(0.0, ge=0)
+    min_steps: int = Field(1, ge=0)
+    best: Literal["log", "keep", "hand_on"] = "log"
 
 
 class PrivacySection(_Section):
@@ -155,6 +213,11 @@ class Recipe(_Section):
     def grpo_init(self) -> str:
         """Where GRPO starts: ``sft``, ``base`` or a checkpoint folder."""
         return str(self.grpo.get("init", "sft"))
+
+    def task_metrics(self, stage: Literal["sft", "grpo"]) -> TaskMetricsSection | None:
+        """What is measured during a training stage; None where nothing is."""
+        values = getattr(self, stage).get("task_metrics")
+        return None if values is None else TaskMetricsSection.model_validate(values)
 
     def data_for(self, stage: Stage) -> list[DataSection]:
         """The entries of the mixture that ``stage`` uses."""
@@ -204,12 +267,18 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = (), *, data_path: s
         recipe = Recipe.model_validate(data)
     except ValidationError as problem:
         raise RecipeError(explain(Recipe, problem, file, lines)) from problem
-    for section in ("sft", "grpo"):
+    sections: tuple[Literal["sft", "grpo"], ...] = ("sft", "grpo")
+    for section in sections:
         for key in getattr(recipe, section):
             if key in _OWNED:
                 where = place(file, lines, (section, key))
                 raise RecipeError(f"{where}: {section}.{key} is owned by {_OWNED[key]}; set it there")
         _refuse_remote(recipe, section, file, lines)
+        try:
+            recipe.task_metrics(section)
+        except ValidationError as problem:
+            below = (section, "task_metrics")
+            raise RecipeError(explain(TaskMetricsSection, problem, file, lines, below)) from problem
     return recipe
 
 
@@ -243,6 +312,7 @@ def training_arguments(
         RecipeError: an unknown key (with the nearest valid one) or a value of a wrong type, with file and line.
     """
     values = dict(getattr(recipe, section))
+    values.pop("task_metrics", None)  # a callback's, see `Recipe.task_metrics`
     if section == "grpo":
         values.pop("init", None)  # where to start from is not the trainer's business
     hints = typing.get_type_hints(config_class)

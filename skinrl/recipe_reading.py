@@ -43,14 +43,17 @@ def _valid_keys(root: type[BaseModel], path: tuple[Any, ...]) -> list[str]:
     return list(getattr(section, "model_fields", {}))
 
 
-def explain(root: type[BaseModel], problem: ValidationError, file: Path, lines: Lines) -> str:
-    """One line per fault: place, key, what was found, what was expected."""
+def explain(
+    root: type[BaseModel], problem: ValidationError, file: Path, lines: Lines, below: tuple[str, ...] = ()
+) -> str:
+    """One line per fault: place, key, what was found, what was expected. ``below``: where ``root`` stands."""
     messages = []
     for fault in problem.errors():
-        path = tuple(fault["loc"])
+        inside = tuple(fault["loc"])
+        path = (*below, *inside)
         where, dotted = place(file, lines, path), ".".join(map(str, path))
         if fault["type"] == "extra_forbidden":
-            messages.append(f"{where}: unknown key {dotted!r}{nearest(str(path[-1]), _valid_keys(root, path[:-1]))}")
+            messages.append(f"{where}: unknown key {dotted!r}{nearest(str(path[-1]), _valid_keys(root, inside[:-1]))}")
         elif fault["type"] == "missing":
             messages.append(f"{where}: key {dotted!r} is missing")
         elif fault["type"] == "value_error":
@@ -117,6 +120,12 @@ def resolve_paths(data: dict[str, Any], folder: Path) -> None:
     for entry in data.get("rewards") or []:
         fix(entry, "fn")
         fix(entry, "factory")
+    evaluation = data.get("evaluation")
+    suites = evaluation.get("suites") if isinstance(evaluation, dict) else None
+    for number, entry in enumerate(suites if isinstance(suites, list) else []):
+        if isinstance(entry, str) and _is_file_reference(entry):
+            suites[number] = _absolute(entry, folder)
+        fix(entry, "name")
 
 
 def read_with_base(path: Path, lines: Lines) -> dict[str, Any]:

@@ -15,7 +15,7 @@ FOLDERS = {"skinrl": "skinrl", "rewards": "skinrl.rewards", "taxonomy": "skinrl.
 
 TOOLS = {"errors", "files", "yamlfile", "plugins", "manifest"}  # they know neither medicine nor training
 MEDICINE = {"taxonomy", "rewards", "data", "textbook", "phantom", "evaluation", "report"}
-TRAINING = {"engine", "sft", "grpo", "adapters", "checkpoint", "model", "stopping", "text_only"}
+TRAINING = {"engine", "sft", "grpo", "adapters", "checkpoint", "model", "stopping", "task_metrics", "text_only"}
 
 # unit (a file or folder of skinrl) -> the units that it may import
 MAY_IMPORT = {

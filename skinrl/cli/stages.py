@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from skinrl.cli.build import (
     base_checkpoint,
@@ -19,21 +19,26 @@ from skinrl.cli.build import (
 )
 from skinrl.cli.common import Experiment, console, is_main_process, use_local_files_only
 from skinrl.cli.lengths import refuse_too_long
+from skinrl.cli.rollout_log import write_image_paths
 from skinrl.errors import InputError
 
 if TYPE_CHECKING:
+    from skinrl.cli.task_metrics import Watch
     from skinrl.runs import RunDirectory
+    from skinrl.task_metrics import TaskMetrics
 
 
 def run_sft(experiment: Experiment) -> RunDirectory:
     """Stage ``sft``: trajectories teach the report."""
+    from skinrl.cli.task_metrics import watch_of
     from skinrl.data.dataset import sft_rows
     from skinrl.recipe import training_arguments
 
     run = run_directory(experiment, "sft")
-    if _finished(experiment, run, "sft"):
+    if _finished(experiment, run, "sft", *_watched(experiment, "sft")):
         return run
     data = stage_data(experiment, "sft")
+    watch = watch_of(experiment, "sft", data)
     made = trajectories(experiment, data, "train")
     evaluates = experiment.recipe.sft.get("eval_strategy", "no") != "no"
     held_out = trajectories(experiment, data, "validation") if evaluates else []
@@ -44,9 +49,8 @@ def run_sft(experiment: Experiment) -> RunDirectory:
     arguments = training_arguments(experiment.recipe, "sft", SkinSFTConfig, experiment.file)
     base = base_checkpoint(experiment, lambda: [item.report.render() for item in made])
     rows_held_out = sft_rows(held_out) if evaluates else None
-    _train_sft(
-        experiment, run, base, arguments, sft_rows(made), rows_held_out, records_checksum(data.train, data.pixels)
-    )
+    checksum = records_checksum(data.train, data.pixels)
+    _train_sft(experiment, run, base, arguments, sft_rows(made), rows_held_out, checksum, watch)
     return run
 
 
@@ -83,12 +87,13 @@ def run_continued_sft(experiment: Experiment) -> RunDirectory:
 def run_grpo(experiment: Experiment) -> RunDirectory:
     """Stage ``grpo``: rewards on the hierarchy improve the policy."""
     from skinrl.cli.rival import check_log
+    from skinrl.cli.task_metrics import watch_of
     from skinrl.data.columns import gold_counts
     from skinrl.data.dataset import grpo_rows, with_groups
     from skinrl.recipe import training_arguments
 
     run = run_directory(experiment, "grpo")
-    if _finished(experiment, run, "grpo", "rewards"):
+    if _finished(experiment, run, "grpo", "rewards", *_watched(experiment, "grpo")):
         return run
     rewards, weights = reward_functions(experiment)  # before the data: a wrong one is known at once
     if not rewards:
@@ -96,6 +101,7 @@ def run_grpo(experiment: Experiment) -> RunDirectory:
     if experiment.recipe.evaluation.continued_sft:
         check_log(experiment)
     data = stage_data(experiment, "grpo")
+    watch = watch_of(experiment, "grpo", data)
     records = data.split("train")
     rewards, weights = reward_functions(experiment, gold_counts(records))
     start = _grpo_start(experiment)
@@ -116,12 +122,20 @@ def run_grpo(experiment: Experiment) -> RunDirectory:
     def trainer(common: dict[str, Any]) -> Any:
         config = SkinGRPOConfig(**arguments, **common)  # before the model: ZeRO-3 partitions weights as they load
         model, processor = _load(experiment, start)
-        return SkinGRPOTrainer(
+        made = SkinGRPOTrainer(
             model=model, reward_funcs=rewards, args=config, train_dataset=rows, processing_class=processor
         )
+        if is_main_process():  # the trainer knows ids and pixels; `skinrl view` shows the files
+            write_image_paths(run.path, {record.id: record.images for record in records})
+        return made
 
-    _train(experiment, run, trainer, records_checksum(records, data.pixels))
+    _train(experiment, run, trainer, records_checksum(records, data.pixels), watch)
     return run
+
+
+def _watched(experiment: Experiment, stage: Literal["sft", "grpo"]) -> tuple[str, ...]:
+    """What a stage depends on beside its own sections: the validation data, where it is watched."""
+    return ("validation",) if experiment.recipe.task_metrics(stage) else ()
 
 
 def _grpo_start(experiment: Experiment) -> str:
@@ -140,6 +154,7 @@ def _train_sft(
     rows: Any,
     held_out: Any,
     checksum: str,
+    watch: Watch | None = None,
 ) -> None:
     from skinrl.sft import SkinSFTConfig, SkinSFTTrainer
 
@@ -152,7 +167,7 @@ def _train_sft(
             model=model, args=config, train_dataset=rows, eval_dataset=held_out, processing_class=processor
         )
 
-    _train(experiment, run, trainer, checksum)
+    _train(experiment, run, trainer, checksum, watch)
 
 
 def _load(experiment: Experiment, start: str) -> tuple[Any, Any]:
@@ -176,11 +191,13 @@ def _train(
     run: RunDirectory,
     make_trainer: Callable[[dict[str, Any]], Any],
     checksum: str,
+    watch: Watch | None = None,
 ) -> None:
     """Train, resuming from the newest complete checkpoint of the run directory, and hand on ``final/``.
 
     Args:
         checksum: of the records trained on; a run begun with other ones is refused.
+        watch: what is measured on the way.
     """
     import torch
     from transformers import set_seed
@@ -194,21 +211,20 @@ def _train(
         "fp16": recipe.model.dtype == "float16",
         "use_cpu": not torch.cuda.is_available(),
     }
+    data = {"records": checksum} | ({"task_metrics": watch.checksum} if watch else {})
     if is_main_process():
         run.settle_inputs(inputs_of(experiment, run.stage))
-        run.write_environment(
-            taxonomy=experiment.taxonomy.checksum,
-            data={"records": checksum},
-            extra={"processes": recipe.launch.processes},
-        )
+        extra = {"processes": recipe.launch.processes}
+        run.write_environment(taxonomy=experiment.taxonomy.checksum, data=data, extra=extra)
     else:
-        run.refuse_changed(taxonomy=experiment.taxonomy.checksum, data={"records": checksum})
+        run.refuse_changed(taxonomy=experiment.taxonomy.checksum, data=data)
     try:
         trainer = make_trainer(common)
         trainer.add_callback(_log_callback(run))
+        measured = watch.follow(trainer) if watch else None
         with run.session():
             trainer.train(resume_from_checkpoint=True)
-        _hand_on(trainer, run)
+        _hand_on(trainer, run, measured if watch and watch.settings.best == "hand_on" else None)
     finally:
         if torch.distributed.is_initialized():  # its threads would abort an interpreter that ends before them
             torch.distributed.destroy_process_group()
@@ -226,19 +242,33 @@ def _log_callback(run: RunDirectory) -> Any:
     return WriteMetrics()
 
 
-def _hand_on(trainer: Any, run: RunDirectory) -> None:
-    """Save the model with its processor as ``final/``, whole or not at all."""
+def _hand_on(trainer: Any, run: RunDirectory, measured: TaskMetrics | None = None) -> None:
+    """Save the model with its processor as ``final/``, whole or not at all.
+
+    Args:
+        measured: hand on the best model that it kept, where there is one, in place of the last.
+    """
     partial = run.path / "final.partial"
     if is_main_process():
         shutil.rmtree(partial, ignore_errors=True)
     trainer.accelerator.wait_for_everyone()
-    trainer.save_model(str(partial))
+    facts = {"steps": trainer.state.global_step}
+    best = measured.kept() if measured is not None else None
+    if best is None:
+        trainer.save_model(str(partial))
+    elif is_main_process():
+        from skinrl.task_metrics import copy_best
+
+        copy_best(best[0], partial)
+        facts["handed_on"] = best[1]
     trainer.accelerator.wait_for_everyone()
     if is_main_process():
         shutil.rmtree(run.final, ignore_errors=True)
         partial.rename(run.final)
-        run.mark_complete(steps=trainer.state.global_step, seconds=run.seconds)
+        run.mark_complete(**facts, seconds=run.seconds)
         _say(f"{run.stage}: {trainer.state.global_step} steps in {run.seconds:.0f} s -> {run.final}")
+        if best is not None:
+            _say(f"{run.stage}: final is the model of step {best[1]['step']}, the best by {best[1]['metric']}")
 
 
 def _finished(experiment: Experiment, run: RunDirectory, *sections: str) -> bool:

@@ -38,7 +38,7 @@ class Inspection:
         source: the name for a recipe's `source`: a published dataset that was recognised, else `folder`.
         tables: files of rows; empty for one sub-folder per class.
         columns: what is taken from which column.
-        rows: cases or views that the table names.
+        rows: of its tables. Those that a published dataset's source leaves out count here and nowhere else.
         images: image files that the table names and that are there.
         missing: names of those that are not there.
         broken: `(path, why)` of those that cannot be read.
@@ -120,6 +120,8 @@ def _look(root: Path, name: str, source: SourceTable, taxonomy: Taxonomy, cache:
     parts = [part for part, file in main_files(source).items() if part and present(root, file)]
     for row, where, split in rows_of(source, root, parts or None):
         rows += 1
+        if source.keep is not None and not source.keep(row):
+            continue
         raw = label_of(source, row, where)
         label = raw if isinstance(raw, str) else " + ".join(raw)
         labels.update([raw] if isinstance(raw, str) else list(raw))

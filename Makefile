@@ -16,6 +16,7 @@ override VENV := $(abspath $(VENV))
 PYTHON := $(VENV)/bin/python
 SKINRL := $(PYTHON) -m skinrl.cli
 MEASURED := $(PYTHON) tools/measure.py --
+AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
 # The interpreter that makes the environment: the environment's own once it is there, else the first that is new enough.
 FIND_PYTHON = for python in $(PYTHON) python3.11 python3.12 python3.13 python3; do \
 	if $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then echo $$python; break; fi; done
@@ -26,7 +27,7 @@ CONFIG = $(if $(wildcard $(LAUNCH)),$(LAUNCH),launch/zero3_$(LAUNCH)gpu.yaml)
 START = $(if $(filter 1,$(LAUNCH)),$(SKINRL),$(PYTHON) -m accelerate.commands.launch --config_file $(CONFIG) $(LAUNCH_ARGS) -m skinrl.cli)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo sft grpo eval doctor test lint types bench soak gpu-smoke wheel lock system-packages clean launch
+.PHONY: help setup demo sft grpo eval doctor test lint types bench soak gpu-smoke wheel lock system-packages chromium clean launch
 
 help:  ## this list
 	@echo "skinrl: dermatology vision-language models, trained by SFT and GRPO on a disease hierarchy"; echo
@@ -88,8 +89,13 @@ wheel: setup  ## a wheel in dist/
 lock: setup  ## work out requirements/<DEVICE>.txt anew from the .in files (DEVICE=cpu or gpu)
 	$(PYTHON) tools/lock_requirements.py $(DEVICE)
 
-system-packages:  ## what the system must have (Debian, Ubuntu; asks for root): Python with venv, a C++ compiler
-	$(if $(filter 0,$(shell id -u)),,sudo )apt-get install --yes python3-venv python3-dev g++ make
+system-packages:  ## what the system must have (Debian, Ubuntu; asks for root): Python with venv, a C++ compiler, Chromium
+	$(AS_ROOT) apt-get install --yes python3-venv python3-dev g++ make
+	@$(MAKE) --no-print-directory chromium
+
+chromium:  ## a browser for the tests of pages (Debian, Ubuntu; asks for root)
+	$(AS_ROOT) apt-get update --quiet
+	$(AS_ROOT) env DEBIAN_FRONTEND=noninteractive apt-get install --quiet --yes --no-install-recommends chromium
 
 clean:  ## remove caches and build folders; runs/ and the environment stay
 	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis

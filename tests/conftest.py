@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from browser import ABSENT, chromium, open_browser
 from PIL import Image
 
 from skinrl.taxonomy import Taxonomy, load_taxonomy
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -41,3 +45,34 @@ def draw() -> Callable[..., str]:
         return str(path)
 
     return draw
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """A Chromium for the tests of one file: Playwright's event loop must not be open while other files run theirs."""
+    path = chromium()
+    if path is None:
+        pytest.skip(ABSENT)
+    with open_browser(path) as opened:
+        yield opened
+
+
+@pytest.fixture
+def open_page(browser: Browser) -> Iterator[Callable[..., Page]]:
+    """Opens a page: `open_page(path or address, width=, height=, scheme=)`. Errors of its scripts fail the test."""
+    contexts, faults = [], []
+
+    def open_page(target: Path | str, width: int = 1280, height: int = 900, scheme: str = "light") -> Page:
+        context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(10_000)
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.on("console", lambda line: faults.append(line.text) if line.type == "error" else None)
+        page.goto(target.resolve().as_uri() if isinstance(target, Path) else target)
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert not faults, faults

@@ -2,7 +2,8 @@
 
 `make test` loads it, `.ci/run` switches it on. Three reasons count: the folder of real data beside the repository
 is not there, a test marked `gpu` meets no GPU, a test marked `vllm` meets an environment for which set-up found no
-vLLM to install.
+vLLM to install, a test marked `browser` meets a machine without a Chromium on which `.ci/run` could not install one
+(it says so in SKINRL_NO_CHROMIUM).
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.browser import chromium
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
@@ -25,7 +28,13 @@ def may_skip(item: pytest.Item) -> bool:
         ("shared_data" in fixtures and not (REPOSITORY.parent / "shared" / "data").is_dir())
         or (item.get_closest_marker("gpu") is not None and shutil.which("nvidia-smi") is None)
         or (item.get_closest_marker("vllm") is not None and importlib.util.find_spec("vllm") is None)
+        or (item.get_closest_marker("browser") is not None and chromium() is None and no_chromium_to_be_had())
     )
+
+
+def no_chromium_to_be_had() -> bool:
+    """Whether set-up tried to install a browser and could not, or was not allowed to."""
+    return bool(os.environ.get("SKINRL_NO_CHROMIUM"))
 
 
 def refuse(report: pytest.TestReport | pytest.CollectReport) -> None:

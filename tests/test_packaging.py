@@ -63,11 +63,11 @@ def test_public_names_are_real_and_an_unknown_one_is_refused():
 
 
 def files_of_the_tree() -> set[str]:
-    """Every Python and YAML file that belongs into a wheel, by its path there."""
+    """Every file of code, data, style and script that belongs into a wheel, by its path there."""
     found = {"skinrl/py.typed"}
     for folder, inside in FOLDERS.items():
         for path in (REPOSITORY / folder).rglob("*"):
-            if path.suffix in (".py", ".yaml") and "__pycache__" not in path.parts:
+            if path.suffix in (".py", ".yaml", ".css", ".js") and "__pycache__" not in path.parts:
                 found.add(f"{inside}/{path.relative_to(REPOSITORY / folder).as_posix()}")
     return found
 

@@ -76,3 +76,36 @@ def test_a_whole_file_that_skips_is_refused_too(tmp_path: Path) -> None:
     code, output = run(tmp_path, refuse=True)
     assert code != 0
     assert "refused to skip" in output
+
+
+BROWSER = "import pytest\n\n@pytest.mark.browser\ndef test_looks():\n    pytest.skip('no Chromium')\n"
+
+
+@pytest.mark.parametrize(
+    ("told", "code"),
+    [({}, 1), ({"SKINRL_NO_CHROMIUM": "apt-get could not install one"}, 0)],
+    ids=["nobody tried to install one", "none could be installed"],
+)
+def test_a_browser_test_may_skip_only_where_none_is_there_and_none_could_be_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: dict[str, str], code: int
+) -> None:
+    (tmp_path / "test_page.py").write_text(BROWSER)
+    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = browser: needs a Chromium\n")
+    for name in ("SKINRL_CHROMIUM", "SKINRL_NO_CHROMIUM"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in told.items():
+        monkeypatch.setenv(name, value)
+    assert run(tmp_path, refuse=True, path="/nonexistent")[0] == code
+
+
+def test_a_browser_test_must_not_skip_where_there_is_a_browser(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "test_page.py").write_text(BROWSER)
+    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = browser: needs a Chromium\n")
+    program = tmp_path / "bin" / "chromium"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("SKINRL_NO_CHROMIUM", "apt-get could not install one")
+    assert run(tmp_path, refuse=True, path=str(program.parent))[0] == 1

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from skinrl.cli.common import JsonOption, console, print_json
+from skinrl.cli.overlap import overlap
 from skinrl.errors import InputError
 
 if TYPE_CHECKING:
@@ -18,9 +19,7 @@ app = typer.Typer(help="Data: look at a folder before training on it.", no_args_
 _SHOWN = 10  # names listed of each kind of trouble
 
 
-@app.callback()
-def _root() -> None:
-    """Keep ``inspect`` a sub-command although it is the only one."""
+app.command("overlap")(overlap)
 
 
 @app.command()

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from skinrl.cli import evaluate, rival, stages
+from skinrl.cli import evaluate, evaluation_data, evaluation_guards, evaluation_models, generation, rival, stages
 from skinrl.cli.build import base_checkpoint, inputs_of, records_checksum, run_directory, stage_data
 from skinrl.cli.common import Experiment, open_experiment
 from skinrl.cli.completions import write_completions
@@ -102,7 +102,7 @@ def test_grpo_on_an_earlier_sft_is_neither_complete_nor_evaluated(opened: Callab
     with pytest.raises(RecipeError, match="earlier sft"):
         stages._finished(experiment, grpo, "grpo", "rewards")
     with pytest.raises(RecipeError, match="earlier sft"):
-        evaluate._checkpoints(experiment, ["sft", "grpo"])
+        evaluation_models.find_models(experiment, ["sft", "grpo"])
 
 
 def test_sft_without_evaluations_needs_no_validation_split(
@@ -136,7 +136,7 @@ def test_the_rival_learns_right_answers_to_the_questions_asked(
     experiment = opened(*settings)
     taxonomy, data = experiment.taxonomy, stage_data(experiment, "grpo")
     records = list(data.split("train"))
-    cases, _ = evaluate._cases_of(experiment, data, records)
+    cases = evaluation_data.questions_about(experiment, data, records).cases
     rows = rival.answer_rows(experiment, data, records)
     assert len(rows) == len(records)
     for record, case, row in zip(records, cases, rows.remove_columns("images"), strict=True):
@@ -192,11 +192,11 @@ def test_every_chunk_draws_its_own_random_numbers(tmp_path: Path) -> None:
 def test_a_limit_is_drawn_over_all_cases(opened: Callable[..., Experiment]) -> None:
     record = stage_data(opened(), "evaluation").records[0]
     records = [replace(record, id=str(number)) for number in range(100)]
-    chosen = evaluate._limited(records, 20, 0)
+    chosen = evaluation_data.limited(records, 20, 0)
     assert len(chosen) == 20
     assert max(int(one.id) for one in chosen) > 50
-    assert chosen == evaluate._limited(records, 20, 0) != evaluate._limited(records, 20, 1)
-    assert evaluate._limited(records, None, 0) == evaluate._limited(records, 200, 0) == records
+    assert chosen == evaluation_data.limited(records, 20, 0) != evaluation_data.limited(records, 20, 1)
+    assert evaluation_data.limited(records, None, 0) == evaluation_data.limited(records, 200, 0) == records
 
 
 @pytest.mark.parametrize(
@@ -219,7 +219,7 @@ def test_a_test_case_that_another_stage_learns_is_refused(
     experiment = opened(recipe=RECIPE.replace(entry, "".join(both)))
     data = stage_data(experiment, "evaluation")
     with pytest.raises(DataError, match=said) if said else nullcontext():
-        evaluate._refuse_seen(experiment, data)
+        evaluation_guards.refuse_seen(experiment, data)
 
 
 def test_data_that_grew_since_training_is_refused(
@@ -231,13 +231,13 @@ def test_data_that_grew_since_training_is_refused(
     sft = run_directory(experiment, "sft")
     sft.write_environment(data={"records": records_checksum(data.train, data.pixels)})
     sft.mark_complete()
-    evaluate._refuse_seen(experiment, data)
+    evaluation_guards.refuse_seen(experiment, data)
     draw(tmp_path / "photographs" / "7.png", 7)
     with (tmp_path / "photographs" / "cases.csv").open("a") as table:
         table.write("\n7.png,melanoma,p8,train")
     experiment = opened()
     with pytest.raises(DataError, match=r"sft: was trained on other data than is there now"):
-        evaluate._refuse_seen(experiment, stage_data(experiment, "evaluation"))
+        evaluation_guards.refuse_seen(experiment, stage_data(experiment, "evaluation"))
 
 
 def test_completions_of_other_data_are_refused_before_anything_is_generated(
@@ -249,7 +249,7 @@ def test_completions_of_other_data_are_refused_before_anything_is_generated(
     def stop(*arguments: Any) -> None:
         raise StoppedError
 
-    monkeypatch.setattr(evaluate, "_evaluate_one", stop)
+    monkeypatch.setattr(generation.Asker, "generate", stop)
     experiment = opened()
     with pytest.raises(StoppedError):
         evaluate.run_evaluation(experiment, ["base"])

@@ -78,11 +78,14 @@ def stage_data(experiment: Experiment, stage: str) -> LoadedData:
     Raises:
         DataError: as the data room finds it; InputError where no entry is for this stage.
     """
+    from skinrl.cli.evaluation_data import evaluation_entries
     from skinrl.data.loading import load_records
 
     sections = experiment.recipe.data_for(stage)  # type: ignore[arg-type]
     if not sections:
         raise InputError(f"{experiment.file}: no data entry is for {stage}; add `use: [{stage}]` to one")
+    if stage == "evaluation":
+        sections = evaluation_entries(sections)
     with _one_at_a_time(experiment.runs / "cache" / "loading.lock"):
         loaded = load_records(
             sections,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from skinrl import files
 from skinrl.cli.common import (
     DataOption,
     Experiment,
@@ -15,22 +17,23 @@ from skinrl.cli.common import (
     RecipeArgument,
     RunOption,
     RunsOption,
-    base_and_adapter,
     console,
+    is_main_process,
     print_json,
 )
-from skinrl.errors import DataError, InputError
+from skinrl.cli.evaluation_models import MODELS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
+    from skinrl.cli.evaluation_models import Engine, Model
     from skinrl.data.loading import LoadedData
-    from skinrl.data.record import Record
-    from skinrl.engine.base import Generator
-    from skinrl.evaluation.cases import Case
+    from skinrl.evaluation.contamination import Contamination
     from skinrl.evaluation.evaluate import Evaluation
+    from skinrl.evaluation.suites import Questions
+    from skinrl.runs import RunDirectory
 
-MODELS = ("base", "sft", "sft_continued", "grpo")
+MAIN = ""  # the recipe's own questions, among the suites
+_EXTRAS = ("formats", "judge", "contamination")  # of metrics.json: added here, not computed from predictions alone
+_OF_COMPLETIONS = ("samples", "max_completion_length", "backend", "batch_size", "limit", "max_model_length")
 
 
 def evaluate(
@@ -41,257 +44,279 @@ def evaluate(
     runs: RunsOption = Path("runs"),
     model: Annotated[
         list[str] | None,
-        typer.Option("--model", help=f"Models to evaluate, of {', '.join(MODELS)}; default: all that the run has."),
+        typer.Option(
+            "--model",
+            help=f"Models to evaluate, of {', '.join(MODELS)}, or any other as name=PATH_OR_HUB_ID[@revision]; "
+            "default: all that the run has.",
+        ),
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Compare base, SFT and SFT + GRPO on held-out cases, with controls and intervals.
+    """Compare base, SFT, SFT + GRPO and other models on held-out cases, with suites, controls and intervals.
 
-    Example: skinrl eval recipes/phantom.yaml --run try1 --model sft --model grpo
+    Examples: skinrl eval recipes/phantom.yaml --run try1 --model sft --model grpo
+
+    skinrl eval recipes/mine.yaml --model medgemma=google/medgemma-4b-it
     """
     from skinrl.cli.common import open_experiment
-    from skinrl.evaluation.tables import print_comparison
 
     experiment = open_experiment(recipe, overrides, run=run, runs=runs, data=data)
     comparison = run_evaluation(experiment, model)
+    if comparison is None:
+        return  # this process only generates
     if json:
         print_json(comparison)
-    else:
-        print_comparison(comparison)
+        return
+    from skinrl.evaluation.suite_tables import print_suites
+    from skinrl.evaluation.tables import print_comparison
+
+    print_comparison(comparison)
+    print_suites(comparison)
 
 
-def run_evaluation(experiment: Experiment, wanted: list[str] | None = None) -> dict[str, Any]:
-    """Evaluate the models, write their files and ``comparison.json``; returns what the latter holds."""
-    from skinrl.cli.build import run_directory, stage_data
-    from skinrl.evaluation.compare import compare, write_comparison
+def run_evaluation(experiment: Experiment, wanted: list[str] | None = None) -> dict[str, Any] | None:
+    """Evaluate the models, write their files, ``comparison.json`` and the page.
 
-    models = _checkpoints(experiment, wanted)
+    Returns:
+        What ``comparison.json`` holds; None in all processes of a launch but the main one, which generate alone.
+    """
+    from skinrl.cli.build import stage_data
+    from skinrl.cli.evaluation_data import main_questions, suite_sets
+    from skinrl.cli.evaluation_guards import earlier_evaluations, refuse_seen
+    from skinrl.cli.evaluation_models import Engine, find_models
+
+    _one_gpu_each()
+    models = find_models(experiment, wanted)
+    judge = _open_judge(experiment)
     data = stage_data(experiment, "evaluation")
-    _refuse_seen(experiment, data)
-    evaluations, seconds = _evaluate_all(experiment, data, models)
-    for stage in ("sft", "grpo", "sft_continued"):
-        directory = run_directory(experiment, stage)
-        if directory.is_complete:
-            seconds[stage] = directory.seconds
-    comparison = compare(evaluations, seconds=seconds, resamples=experiment.recipe.evaluation.bootstrap)
-    write_comparison(experiment.folder, comparison)
-    console().print(f"eval: -> {experiment.folder / 'comparison.json'}")
+    learnt = refuse_seen(experiment, data)
+    questions, _ = main_questions(experiment, data)
+    sets = [(questions, experiment.recipe.evaluation.samples), *suite_sets(experiment, data, learnt)]
+    earlier = earlier_evaluations(experiment, [one.name for one in models], questions) if is_main_process() else {}
+    overlap = _overlap(experiment, data)
+    engine = Engine(experiment)
+    evaluations: dict[str, dict[str, Evaluation]] = {}
+    extras: dict[str, dict[str, dict[str, Any]]] = {}
+    try:
+        for model in models:
+            made = _evaluate_model(experiment, data, model, sets, engine, overlap, judge)
+            if made is not None:
+                evaluations[model.name], extras[model.name] = made
+    finally:
+        engine.close()
+    if not is_main_process():
+        return None
+    for name, folder in earlier.items():
+        evaluations[name], extras[name] = _read_earlier(experiment, folder, sets)
+    comparison = _compare(experiment, data, models, sets, evaluations, extras)
+    _write_comparison(experiment, comparison, overlap)
     return comparison
 
 
-def _checkpoints(experiment: Experiment, wanted: list[str] | None) -> dict[str, str]:
-    """Model name -> checkpoint, for what the run has and the user wants."""
-    from skinrl.cli.build import base_checkpoint, inputs_of, run_directory
-
-    for name in wanted or ():
-        if name not in MODELS:
-            raise InputError(f"--model {name}: expected one of {', '.join(MODELS)}")
-    found: dict[str, str] = {}
-    for name in wanted or MODELS:
-        if name == "base":
-            found[name] = base_checkpoint(experiment)
-        elif run_directory(experiment, name).is_complete:
-            run_directory(experiment, name).settle_inputs(inputs_of(experiment, name))
-            found[name] = str(run_directory(experiment, name).final)
-        elif wanted:
-            raise InputError(f"--model {name}: stage {name} of run {experiment.run!r} is not complete")
-    return found
-
-
-class _Engine:
-    """One engine for all models: opened at first need, then given each model's weights."""
-
-    def __init__(self, experiment: Experiment) -> None:
-        self._experiment = experiment
-        self._open: Generator | None = None
-        self._holds = ""
-
-    def on(self, checkpoint: str) -> Generator:
-        base, adapter = base_and_adapter(checkpoint)
-        if self._open is None:
-            self._open = self._start(base, adapter)
-        elif self._holds != checkpoint:
-            self._open.load(base, adapter=adapter)
-        self._holds = checkpoint
-        return self._open
-
-    def _start(self, base: str, adapter: str | None) -> Generator:
-        from skinrl.engine.base import open_generator
-
-        recipe = self._experiment.recipe
-        settings = recipe.evaluation
-        return open_generator(
-            base,
-            backend=settings.backend,
-            dtype=recipe.model.dtype,
-            min_pixels=recipe.model.image.min_pixels,
-            max_pixels=recipe.model.image.max_pixels,
-            max_model_len=settings.max_model_length,
-            adapter=adapter,
-            max_batch=settings.batch_size,
-        )
-
-    def close(self) -> None:
-        if self._open is not None:
-            self._open.close()
-
-
-def _evaluate_all(
-    experiment: Experiment, data: LoadedData, models: dict[str, str]
-) -> tuple[dict[str, Evaluation], dict[str, float]]:
-    from skinrl.cli.build import records_checksum, resolved, run_directory
-
-    cases, rows = _cases(experiment, data)
-    checksum = {"records": records_checksum(data.split("test"), data.pixels)}
-    engine = _Engine(experiment)
-    evaluations, seconds = {}, {}
-    try:
-        for name, checkpoint in models.items():
-            directory = run_directory(experiment, f"eval_{name}")
-            directory.prepare(resolved(experiment, "evaluation"))
-            _forget_other_weights(directory.path, checkpoint)
-            directory.write_environment(taxonomy=experiment.taxonomy.checksum, data=checksum)
-            with directory.session():
-                evaluations[name] = _evaluate_one(experiment, name, checkpoint, cases, rows, engine, directory.path)
-            evaluations[name].write(directory.final, resamples=experiment.recipe.evaluation.bootstrap)
-            directory.mark_complete(checkpoint=checkpoint)
-            seconds[f"eval_{name}"] = directory.seconds
-    finally:
-        engine.close()
-    return evaluations, seconds
-
-
-def _forget_other_weights(folder: Path, checkpoint: str) -> None:
-    """Remove saved completions that another model wrote: a stage may have been trained anew since."""
-    from skinrl import files
-
-    weights = sorted(Path(checkpoint).glob("*.safetensors"))
-    now = {"checkpoint": checkpoint, "weights": [files.checksum(file) for file in weights]}
-    note = folder / "checkpoint.json"
-    if note.is_file() and files.read_json(note) != now:
-        for stale in folder.glob("completions_*.jsonl"):
-            stale.unlink()
-    files.write_json(note, now)
-
-
-def _cases(experiment: Experiment, data: LoadedData) -> tuple[list[Case], Any]:
-    """The cases of the test split and their rows (prompts and images), in the same order."""
-    limit = experiment.recipe.evaluation.limit
-    return _cases_of(experiment, data, _limited(data.split("test"), limit, experiment.recipe.seed))
-
-
-def _cases_of(experiment: Experiment, data: LoadedData, records: Sequence[Record]) -> tuple[list[Case], Any]:
-    from skinrl.data.dataset import eval_rows
-    from skinrl.data.questions import Pool, ask, random_for
-    from skinrl.evaluation.cases import case_of
-
-    recipe, taxonomy = experiment.recipe, experiment.taxonomy
-    rows = eval_rows(records, taxonomy, recipe.questions, seed=recipe.seed, pools=data.pools)
-    cases = []
-    for record in records:
-        pool = data.pools.get(record.source, Pool((), ()))
-        cases.append(case_of(record, ask(record, taxonomy, recipe.questions, random_for(record, recipe.seed), pool)))
-    return cases, rows
-
-
-def _limited(records: Sequence[Record], limit: int | None, seed: int) -> list[Record]:
-    """At most ``limit`` records, drawn by the seed (the first ones may all be of one class); their order is kept."""
-    from skinrl.data.mixture import take_fraction
-
-    return list(records) if limit is None else take_fraction(records, min(1.0, limit / len(records)), seed)
-
-
-def _refuse_seen(experiment: Experiment, data: LoadedData) -> None:
-    """Refuse test cases of which a training stage learns: splits are dealt by stage, and stages may load other data.
-
-    Raises:
-        DataError: a record or a patient stands in the test split here and in another split there; or a stage was
-            trained on other data than is there now, so that nobody can say.
-    """
-    from skinrl.cli.build import stage_data
-    from skinrl.data.images import some
-    from skinrl.data.splits import refuse_shared_groups
-
-    recipe = experiment.recipe
-    stages: tuple[Literal["sft", "grpo"], ...] = ("sft", "grpo")
-    for stage in stages:
-        entries = recipe.data_for(stage)
-        if not entries:
-            continue
-        if not all(entry.path and Path(entry.path).is_dir() for entry in entries):
-            console().print(f"eval: the data of {stage} is not here, so nobody can say whether it holds a test case")
-            continue
-        same = entries == recipe.data_for("evaluation")
-        loaded = data if same else stage_data(experiment, stage)
-        _refuse_changed(experiment, stage, loaded)
-        if same:
-            continue  # one load: its splits were checked there
-        learnt = [record for record in loaded.records if record.split != "test"]
-        known = {(record.source, _own_id(record)) for record in learnt}
-        seen = [record.id for record in data.split("test") if (record.source, _own_id(record)) in known]
-        if seen:
-            raise DataError(
-                f"{experiment.file}: {len(seen)} test cases are training cases of {stage}: {some(seen)}. Let the "
-                "entries of all stages name their splits, or load the same data"
-            )
-        refuse_shared_groups([*learnt, *data.split("test")])
-
-
-def _refuse_changed(experiment: Experiment, stage: str, loaded: LoadedData) -> None:
-    """Refuse an evaluation beside a model that was trained on other data than this: the splits were other ones."""
-    from skinrl import files
-    from skinrl.cli.build import records_checksum, run_directory
-
-    directory = run_directory(experiment, stage)
-    if not directory.is_complete or not directory.environment_file.is_file():
+def _one_gpu_each() -> None:
+    """Let a process of a launch see the GPU of its own place alone: engines take the first that they see."""
+    place, launched = os.environ.get("LOCAL_RANK"), int(os.environ.get("WORLD_SIZE", "1")) > 1
+    if place is None or not launched:
         return
-    trained_on = files.read_json(directory.environment_file)["checksums"]["data"].get("records")
-    if trained_on != records_checksum(loaded.train, loaded.pixels):
-        raise DataError(
-            f"{directory.path}: was trained on other data than is there now, so that its training cases may stand "
-            "among the test cases. Give the data back as it was, or train again (RUN=name)"
-        )
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    listed = visible.split(",") if visible else [str(number) for number in range(int(place) + 1)]
+    if int(place) < len(listed):
+        os.environ["CUDA_VISIBLE_DEVICES"] = listed[int(place)]
 
 
-def _own_id(record: Record) -> str:
-    return record.id.removeprefix(f"{record.source}/")  # a stage that loads several sources may have put it in front
+def _open_judge(experiment: Experiment) -> Any:
+    """The judge, or None; a key that is not set is known before anything is generated."""
+    settings = experiment.recipe.evaluation.judge
+    if settings is None or not is_main_process():
+        return None
+    from skinrl.engine.remote import RemoteModel
+
+    return RemoteModel(settings.url, settings.model, settings.key_variable, settings.seconds).open()
 
 
-def _evaluate_one(
-    experiment: Experiment, name: str, checkpoint: str, cases: list[Case], rows: Any, engine: _Engine, folder: Path
-) -> Evaluation:
-    from skinrl.cli.completions import write_completions
-    from skinrl.engine.base import Request, Sampling
+def _overlap(experiment: Experiment, data: LoadedData) -> Contamination | None:
+    if not experiment.recipe.evaluation.contamination or not is_main_process():
+        return None
+    from skinrl.cli.overlap import eval_overlap
+
+    return eval_overlap(experiment, data)
+
+
+# --- one model -------------------------------------------------------------------------------------------------------
+
+
+def _evaluate_model(
+    experiment: Experiment,
+    data: LoadedData,
+    model: Model,
+    sets: list[tuple[Questions, int]],
+    engine: Engine,
+    overlap: Contamination | None,
+    judge: Any,
+) -> tuple[dict[str, Evaluation], dict[str, dict[str, Any]]] | None:
+    """Generate what is missing; in the main process, evaluate it too: by suite, the evaluation and its extras."""
+    from skinrl.cli.generation import Asker, what_to_ask
+
+    directory = _begin(experiment, data, model)
+    with directory.session():
+        askers = []
+        for questions, samples in sets:
+            folder = directory.path / "suites" / questions.suite if questions.suite else directory.path
+            asker = Asker(experiment, model, what_to_ask(experiment, model, questions, samples), engine, folder)
+            asker.generate()
+            askers.append(asker)
+        if not is_main_process():
+            return None
+        evaluations, extras = {}, {}
+        for asker in askers:
+            suite = asker.asked.questions.suite
+            evaluations[suite], extras[suite] = _evaluate_set(asker, directory, overlap, judge)
+    directory.mark_complete(checkpoint=model.checkpoint, stamp=model.stamp)
+    return evaluations, extras
+
+
+def _begin(experiment: Experiment, data: LoadedData, model: Model) -> RunDirectory:
+    """The folder of this evaluation, settled: the same recipe, data and weights as the completions that it holds."""
+    from skinrl.cli.build import records_checksum, resolved, run_directory
+    from skinrl.cli.evaluation_guards import settle_weights
+
+    directory = run_directory(experiment, f"eval_{model.name}")
+    settings = resolved(experiment, "evaluation")
+    settings["evaluation"] = {key: settings["evaluation"][key] for key in _OF_COMPLETIONS}
+    checksum = {"records": records_checksum(data.split("test"), data.pixels)}
+    main = is_main_process()
+    if main:
+        directory.prepare(settings)
+        directory.write_environment(taxonomy=experiment.taxonomy.checksum, data=checksum)
+    else:
+        directory.refuse_other(settings)
+        directory.refuse_changed(taxonomy=experiment.taxonomy.checksum, data=checksum)
+    settle_weights(directory.path, model.checkpoint, main=main)
+    return directory
+
+
+def _evaluate_set(
+    asker: Any, directory: RunDirectory, overlap: Contamination | None, judge: Any
+) -> tuple[Evaluation, dict[str, Any]]:
+    """Read the answers to one set of questions and write its files."""
+    from skinrl.cli.evaluation_extras import format_blocks, judge_block
+    from skinrl.evaluation.contamination import contamination_block
     from skinrl.evaluation.evaluate import evaluate as evaluate_completions
 
-    settings = experiment.recipe.evaluation
-    ids = [case.id for case in cases]
-
-    def request(number: int, images: bool = True) -> Request:
-        row = rows[number]
-        return Request(row["prompt"], tuple(row["images"]) if images else ())
-
-    def complete(condition: str, sampling: Sampling, images: bool = True) -> list[list[Any]]:
-        return write_completions(
-            folder / f"completions_{condition}.jsonl",
-            f"eval {name}, {condition}",
-            ids,
-            lambda number: request(number, images),
-            lambda: engine.on(checkpoint),
-            sampling,
-            chunk=max(1, settings.batch_size // sampling.n),
-        )
-
-    length = settings.max_completion_length
-    greedy = complete("greedy", Sampling(length, temperature=0.0))
-    sampled: list[list[Any]] = []
-    if settings.samples:
-        seed = experiment.recipe.seed
-        sampled = complete("sampled", Sampling(length, temperature=1.0, n=settings.samples, seed=seed))
-    controls: dict[str, list[Any]] = {
-        control: [one for (one,) in complete(control, Sampling(length, temperature=0.0), images=False)]
-        for control in settings.controls
-    }
-    return evaluate_completions(
-        cases, experiment.taxonomy, greedy=[one for (one,) in greedy], sampled=sampled, controls=controls
+    questions, answers = asker.asked.questions, asker.answers()
+    settings = asker.experiment.recipe.evaluation
+    evaluation = evaluate_completions(
+        questions.cases,
+        questions.taxonomy,
+        greedy=answers.greedy,
+        sampled=answers.sampled,
+        controls=answers.controls,
+        control_cases={name: [one.case for one in of] for name, of in asker.asked.controls.items()},
+        option_logps=answers.option_logps if asker.asked.scored else (),
     )
+    folder = directory.final / "suites" / questions.suite if questions.suite else directory.final
+    extras = {"formats": format_blocks(asker, answers, evaluation, folder)}
+    if overlap is not None:
+        extras["contamination"] = contamination_block(overlap, evaluation, resamples=settings.bootstrap)
+    if questions.judged and settings.judge is not None:
+        extras["judge"] = judge_block(evaluation, judge, settings, asker.folder, folder)
+    metrics = evaluation.write(folder, resamples=settings.bootstrap, prevalence=settings.prevalence)
+    files.write_json(folder / "metrics.json", {**metrics, **extras})
+    images = {case.id: list(paths) for case, paths in zip(questions.cases, questions.images, strict=True)}
+    files.write_json(folder / "images.json", images)
+    if questions.suite:
+        own = questions.taxonomy.checksum != asker.experiment.taxonomy.checksum
+        told = {
+            "name": questions.suite,
+            "title": questions.title,
+            "taxonomy": questions.taxonomy.name if own else asker.experiment.recipe.taxonomy,
+            "headline": list(questions.headline),
+            "left_out": dict(questions.left_out or {}),
+        }
+        files.write_json(folder / "suite.json", told)
+    return evaluation, extras
+
+
+# --- all models ------------------------------------------------------------------------------------------------------
+
+
+def _read_earlier(
+    experiment: Experiment, folder: Path, sets: list[tuple[Questions, int]]
+) -> tuple[dict[str, Evaluation], dict[str, dict[str, Any]]]:
+    """A model evaluated by an earlier command: by suite, what it answered to the same cases, and its extras."""
+    from skinrl.evaluation.cases import cases_checksum
+    from skinrl.evaluation.evaluate import read_evaluation
+
+    evaluations, extras = {}, {}
+    for questions, _ in sets:
+        place = folder / "suites" / questions.suite if questions.suite else folder
+        if not (place / "metrics.json").is_file():
+            continue
+        metrics = files.read_json(place / "metrics.json")
+        if metrics.get("cases_checksum") not in (None, cases_checksum(questions.cases)):
+            console().print(f"eval: {place} is of other cases than now, and is left out of the comparison")
+            continue
+        evaluations[questions.suite] = read_evaluation(place, questions.taxonomy)
+        extras[questions.suite] = {key: metrics[key] for key in _EXTRAS if key in metrics}
+    return evaluations, extras
+
+
+def _compare(
+    experiment: Experiment,
+    data: LoadedData,
+    models: list[Model],
+    sets: list[tuple[Questions, int]],
+    evaluations: dict[str, dict[str, Evaluation]],
+    extras: dict[str, dict[str, dict[str, Any]]],
+) -> dict[str, Any]:
+    """What ``comparison.json`` holds."""
+    from skinrl.cli.baselines import run_baselines
+    from skinrl.cli.build import run_directory
+    from skinrl.evaluation.compare import compare, in_order
+
+    settings = experiment.recipe.evaluation
+    ordered = in_order(evaluations)
+    probed = "grpo" if "grpo" in ordered else models[-1].name
+    checkpoint = next((one.checkpoint for one in models if one.name == probed), None)
+    if checkpoint is None:  # evaluated earlier
+        checkpoint = str(run_directory(experiment, probed).final)
+    baselines = run_baselines(experiment, data, list(sets[0][0].cases), checkpoint)
+    seconds = {}
+    for stage in [*(f"eval_{name}" for name in ordered), "sft", "grpo", "sft_continued"]:
+        directory = run_directory(experiment, stage)
+        if directory.is_complete:
+            seconds[stage] = directory.seconds
+
+    def compared(suite: str, **more: Any) -> dict[str, Any]:
+        given = {name: evaluations[name][suite] for name in ordered if suite in evaluations[name]}
+        made = compare(given, resamples=settings.bootstrap, prevalence=settings.prevalence, **more)
+        for name, metrics in made["models"].items():
+            metrics.update(extras[name].get(suite, {}))
+        return made
+
+    more = {"baselines": baselines} if baselines else {}
+    comparison = compared(MAIN, seconds=seconds, **more)
+    comparison["contamination"] = {
+        name: metrics["contamination"] for name, metrics in comparison["models"].items() if "contamination" in metrics
+    }
+    suites = {}
+    for questions, _ in sets[1:]:
+        made = {**compared(questions.suite), "headline": list(questions.headline), "title": questions.title}
+        made.pop("seconds")
+        suites[questions.suite] = made
+    if suites:
+        comparison["suites"] = suites
+    return comparison
+
+
+def _write_comparison(experiment: Experiment, comparison: dict[str, Any], overlap: Contamination | None) -> None:
+    from skinrl.cli.page import write_page
+    from skinrl.evaluation.compare import write_comparison
+    from skinrl.evaluation.contamination import write_contamination
+
+    write_comparison(experiment.folder, comparison)
+    console().print(f"eval: -> {experiment.folder / 'comparison.json'}")
+    if overlap is not None:
+        write_contamination(experiment.folder, overlap)
+    page = write_page(experiment.folder, images=experiment.recipe.evaluation.page_images)
+    console().print(f"eval: -> {page}")

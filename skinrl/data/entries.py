@@ -47,6 +47,8 @@ class DataSpec:
         on_broken_image: `"error"` or `"skip"`: a file cannot be read.
         on_conflict: `"error"` or `"drop"`: one image under two labels that contradict each other.
         kwargs: further arguments of the loader.
+        as_test: the records chosen by `split` (all, where none is named) count as test records: an evaluation on
+            another split than the test split.
     """
 
     source: str
@@ -60,6 +62,7 @@ class DataSpec:
     on_broken_image: str = "error"
     on_conflict: str = "error"
     kwargs: Mapping[str, Any] = field(default_factory=dict)
+    as_test: bool = False
 
 
 def source_names() -> tuple[str, ...]:
@@ -120,7 +123,7 @@ def as_spec(entry: DataSpec | Mapping[str, Any] | Any) -> DataSpec:
             raise DataError(f"data entry has the unknown key {unknown[0]!r}; expected {', '.join(names)}")
         spec = DataSpec(**entry)
     else:
-        spec = DataSpec(**{name: getattr(entry, name) for name in names})
+        spec = DataSpec(**{name: getattr(entry, name) for name in names if hasattr(entry, name)})
     for name, allowed in (("on_missing_image", "skip"), ("on_broken_image", "skip"), ("on_conflict", "drop")):
         if getattr(spec, name) not in ("error", allowed):
             raise DataError(

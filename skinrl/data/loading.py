@@ -113,7 +113,8 @@ def load_records(
     train: list[Record] = []
     for spec, records in zip(specs, loaded, strict=True):
         whole = [record for record in records if (record.source, record.id) not in gone]
-        part = _choose(spec, assign_splits(whole, seed=seed, fractions=fractions, together=together), seed)
+        split = assign_splits(whole, seed=seed, fractions=fractions, together=together)
+        part = _choose(*_as_test(spec, split), seed)
         parts.append(part)
         train += repeat([r for r in part if r.split == "train"], spec.weight, seed)
     records, train = _unique_ids([record for part in parts for record in part], train)
@@ -166,6 +167,14 @@ def _without_broken(
     if not mended:
         raise DataError(f"source {spec.source}: none of {len(own)} images can be read; first: {some(sorted(broken))}")
     return mended
+
+
+def _as_test(spec: DataSpec, records: Sequence[Record]) -> tuple[DataSpec, Sequence[Record]]:
+    """For an entry that is evaluated as a test set whatever its splits: the records that it names, as test records."""
+    if not spec.as_test:
+        return spec, records
+    named = [replace(record, split="test") for record in records if spec.split in (None, record.split)]
+    return replace(spec, split="test"), named
 
 
 def _choose(spec: DataSpec, records: Sequence[Record], seed: int) -> list[Record]:

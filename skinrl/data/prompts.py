@@ -12,6 +12,7 @@ from skinrl.errors import DataError
 from skinrl.report import BEHAVIOURS, UNDETERMINED, option_letter
 
 WORDINGS = ("full", "short")
+PLAIN = "plain"
 
 _BEHAVIOURS = ", ".join(BEHAVIOURS[:-1]) + f" or {BEHAVIOURS[-1]}"
 
@@ -84,7 +85,7 @@ def question_text(
         kind: `"open"`, `"closed"` or `"options"`.
         options: names offered, in order; empty for an open question.
         wording: one of `WORDINGS`. The short one does not ask for a form: the model has learnt it by SFT.
-        style: one of `skinrl.report.STYLES`.
+        style: one of `skinrl.report.STYLES`, or `PLAIN`: no form is asked for.
         answer_with: `"letter"` or `"name"`, where options are offered.
 
     Raises:
@@ -99,7 +100,7 @@ def question_text(
     if options:
         heads = [f"{option_letter(i)}. " if lettered else "- " for i in range(len(options))]
         parts.append("\n".join(head + name for head, name in zip(heads, options, strict=True)))
-    if wording == "full":
+    if wording == "full" and style != PLAIN:
         if style not in FORM:
             raise DataError(f"no request is written for the report style {style!r}; expected one of {', '.join(FORM)}")
         diagnosis = _DIAGNOSIS["open" if not options else answer_with]

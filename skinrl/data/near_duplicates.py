@@ -75,7 +75,7 @@ def turned(image: Image.Image, turn: int) -> Image.Image:
 def image_hash(image: Image.Image) -> ImageHash:
     """The hashes of an image in its eight positions.
 
-    They are imagehash's `phash(hash_size=8, highfreq_factor=8)` and `phash(hash_size=16)`, but from one cosine transform
+    They are imagehash's `phash(hash_size=8, highfreq_factor=8)` and `phash(hash_size=16)`, from one cosine transform
     for all positions: mirroring an image changes the sign of every second coefficient, transposing it transposes them.
     """
     from scipy.fft import dctn

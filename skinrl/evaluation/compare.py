@@ -19,6 +19,7 @@ ORDER = ("base", "sft", "sft_continued", "grpo")  # others come after, in the or
 def compare(
     models: Mapping[str, Evaluation],
     *,
+    baselines: Mapping[str, Evaluation] | None = None,
     seconds: Mapping[str, float] | None = None,
     resamples: int = RESAMPLES,
     seed: int = SEED,
@@ -28,12 +29,14 @@ def compare(
 
     Args:
         models: evaluations on the very same cases, by name: `base`, `sft`, `sft_continued`, `grpo` and others.
+        baselines: what the last model stands beside, such as `probe_policy`, on the same cases.
         seconds: per stage.
         prevalence: see `Evaluation.metrics`.
 
     Returns:
         `models`: metrics by model, as in `metrics.json`; `difference`: by pair (`grpo-sft` is grpo minus sft)
-        and metric; `controls`: those of the last model, named in `controls_of`; `seconds`.
+        and metric; `controls`: those of the last model, named in `controls_of`; `baselines`: metrics by baseline, and
+        under `difference` that model minus each; `seconds`.
 
     Raises:
         DataError: no model, or models that answered other cases.
@@ -41,20 +44,22 @@ def compare(
     if not models:
         raise DataError("nothing to compare; expected at least one evaluated model")
     names = in_order(models)
-    _check_same_cases(models, names)
+    beside = dict(baselines or {})
+    _check_same_cases({**models, **beside}, [*names, *beside])
     settings: dict[str, Any] = {"resamples": resamples, "seed": seed, "prevalence": prevalence}
     metrics = {name: models[name].metrics(**settings) for name in names}
+    last = names[-1] if "grpo" not in models else "grpo"
     difference = {}
-    for first, second in combinations(names, 2):
-        one, two = (models[name].analysis(**settings) for name in (first, second))
+    for first, second in [*combinations(names, 2), *((name, last) for name in beside)]:
+        one, two = ({**models, **beside}[name].analysis(**settings) for name in (first, second))
         found = paired(one.whole, two.whole, one.codes)
         difference[f"{second}-{first}"] = {name: interval.as_dict() for name, interval in found.items()}
-    last = names[-1] if "grpo" not in models else "grpo"
     return {
         "models": metrics,
         "difference": difference,
         "controls": metrics[last]["controls"],
         "controls_of": last,
+        "baselines": {name: one.metrics(**settings) for name, one in beside.items()},
         "seconds": dict(seconds or {}),
     }
 

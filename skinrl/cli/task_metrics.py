@@ -6,6 +6,7 @@ Joins what knows no task (`skinrl.task_metrics`: when to measure, what follows) 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,12 +18,13 @@ from skinrl.errors import DataError, RecipeError
 if TYPE_CHECKING:
     from skinrl.data.loading import LoadedData
     from skinrl.evaluation.cases import Case
+    from skinrl.evaluation.evaluate import Evaluation
     from skinrl.evaluation.predictions import Written
     from skinrl.recipe import TaskMetricsSection
     from skinrl.task_metrics import TaskMetrics
     from skinrl.taxonomy import Taxonomy
 
-_SMALLER_IS_BETTER = ("mistake_severity",)  # and every share: of answers that are invalid, truncated and so on
+_RESAMPLES = 1  # of the intervals, which are not logged
 
 
 @dataclass(frozen=True)
@@ -31,12 +33,14 @@ class Watch:
 
     Args:
         settings: the recipe's.
+        larger_is_better: of the metric that is watched.
         cases, rows: the fixed cases and their prompts and images, in one order.
         max_tokens: longest answer, where the stage does not settle it.
         checksum: of the records behind the cases.
     """
 
     settings: TaskMetricsSection
+    larger_is_better: bool
     cases: tuple[Case, ...]
     rows: Any
     taxonomy: Taxonomy
@@ -65,7 +69,7 @@ class Watch:
         plan = Plan(
             every=settings.every,
             metric=settings.metric,
-            larger_is_better=larger_is_better(settings),
+            larger_is_better=self.larger_is_better,
             patience=settings.patience,
             min_delta=settings.min_delta,
             min_steps=settings.min_steps,
@@ -112,9 +116,9 @@ def watch_of(experiment: Experiment, stage: Literal["sft", "grpo"], data: Loaded
     for record in records:
         pool = source.pools.get(record.source, Pool((), ()))
         cases.append(case_of(record, ask(record, taxonomy, recipe.questions, random_for(record, recipe.seed), pool)))
-    _refuse_unmeasured(experiment, stage, settings, cases)
     return Watch(
         settings=settings,
+        larger_is_better=_direction(experiment, stage, settings, cases),
         cases=tuple(cases),
         rows=rows,
         taxonomy=taxonomy,
@@ -145,13 +149,6 @@ def _validation_data(experiment: Experiment, stage: str, data: LoadedData) -> Lo
     return found
 
 
-def larger_is_better(settings: TaskMetricsSection) -> bool:
-    """As `mode` says, or by the metric's name."""
-    if settings.mode is not None:
-        return settings.mode == "max"
-    return not (settings.metric.endswith("_share") or settings.metric in _SMALLER_IS_BETTER)
-
-
 def numbers(
     cases: Sequence[Case], replies: Sequence[Written], taxonomy: Taxonomy, names: Sequence[str]
 ) -> dict[str, float | None]:
@@ -168,45 +165,46 @@ def _named(values: Mapping[str, tuple[float | None, int]], names: Sequence[str])
     return found
 
 
-def _values(evaluation: Any) -> dict[str, tuple[float | None, int]]:
-    """Metric -> value and number of cases, without the resampling that intervals need."""
-    import math
+def _values(evaluation: Evaluation) -> dict[str, tuple[float | None, int]]:
+    """Metric -> value and number of cases."""
+    from skinrl.evaluation.bootstrap import intervals
 
-    found: dict[str, tuple[float | None, int]] = {}
-    for measure in evaluation.measures()[0]:
-        value = float(measure.finish(measure.columns.sum(axis=0)))
-        found[measure.name] = (value if math.isfinite(value) else None, int(measure.counted.sum()))
-    return found
+    found = intervals(*evaluation.measures(), resamples=_RESAMPLES)
+    return {name: (one.value, one.n) for name, one in found.items()}
 
 
-def _refuse_unmeasured(
-    experiment: Experiment, stage: str, settings: TaskMetricsSection, cases: Sequence[Case]
-) -> None:
-    """Refuse a name that no evaluation of these cases gives, before a model is loaded."""
+def _direction(experiment: Experiment, stage: str, settings: TaskMetricsSection, cases: Sequence[Case]) -> bool:
+    """Whether more of the metric is better: as `mode` says, else as the metric itself does.
+
+    Raises:
+        RecipeError: a name that no evaluation of these cases gives, before a model is loaded.
+    """
     from skinrl.evaluation.evaluate import Evaluation
     from skinrl.evaluation.predictions import Prediction
     from skinrl.recipe_reading import nearest
 
-    def counted(outcome: str) -> dict[str, int]:
-        """Cases behind each metric, were all answers of this outcome."""
+    place = f"{experiment.file}: {stage}.task_metrics"
+    behind: Counter[str] = Counter()  # cases behind each metric, were all answers right and were none
+    lower: dict[str, bool] = {}
+    for right in (True, False):
+        nodes = [case.gold[0][0] if right else None for case in cases]
+        outcome = "ok" if right else "invalid"
         greedy = [
-            Prediction(case.id, case.gold, "", outcome, case.gold[0][0] if outcome == "ok" else None, None, "")
-            for case in cases
+            Prediction(case.id, case.gold, "", outcome, node, None, "")
+            for case, node in zip(cases, nodes, strict=True)
         ]
-        values = _values(Evaluation(experiment.taxonomy, tuple(cases), tuple(greedy)))
-        return {name: n for name, (_, n) in values.items()}
-
-    right, wrong = counted("ok"), counted("invalid")
-    for name in (*settings.metrics, settings.metric):
-        place = f"{experiment.file}: {stage}.task_metrics"
-        if name not in right and name not in wrong:
-            valid = sorted({*right, *wrong})
-            raise RecipeError(f"{place}: no metric {name!r} of greedy answers{nearest(name, valid)}")
-        if name == settings.metric and not right.get(name) and not wrong.get(name):
-            raise RecipeError(
-                f"{place}: none of the {len(cases)} validation cases counts for {name}, so nothing can be chosen by "
-                "it; take another metric, or more cases"
-            )
+        for measure in Evaluation(experiment.taxonomy, tuple(cases), tuple(greedy)).measures()[0]:
+            behind[measure.name] += int(measure.counted.sum())
+            lower[measure.name] = measure.lower_is_better
+    unknown = [name for name in (*settings.metrics, settings.metric) if name not in lower]
+    if unknown:
+        raise RecipeError(f"{place}: no metric {unknown[0]!r} of greedy answers{nearest(unknown[0], sorted(lower))}")
+    if not behind[settings.metric]:
+        raise RecipeError(
+            f"{place}: none of the {len(cases)} validation cases counts for {settings.metric}, so nothing can be "
+            "chosen by it; take another metric, or more cases"
+        )
+    return not lower[settings.metric] if settings.mode is None else settings.mode == "max"
 
 
 def _refuse_two_bests(experiment: Experiment, stage: str, settings: TaskMetricsSection) -> None:

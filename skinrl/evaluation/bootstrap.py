@@ -24,7 +24,7 @@ SEED = 20_260
 Counts = NDArray[np.uint8]
 Indices = NDArray[np.intp]
 
-_CELLS = 4_000_000  # weights held as floating point numbers at a time: 32 MB
+_CELLS = 8_000_000  # weights held as floating point numbers at a time: 32 MB
 
 __all__ = [
     "FEW_GROUPS",
@@ -209,11 +209,10 @@ class Columns:
     def measured(self, part: Indices, units: Indices, count: int, weights: Counts) -> Measured:
         """Values, and replicates by the weights (count, resamples) of the units."""
         sums = self.sums(part, units, count)
-        everything = np.ones((count, 1), dtype=np.uint8)
         counted = sums.dense[self._counted]
         return Measured(
             self.measures,
-            sums.weighted(everything)[:, 0],
+            sums.values(),
             sums.weighted(weights),
             counted.sum(axis=1).astype(np.intp),
             (counted > 0).sum(axis=1),
@@ -236,16 +235,26 @@ class UnitSums:
     dense: Floats
     sparse: dict[int, Any]
 
+    def values(self) -> Floats:
+        """Metrics (M,) of the part as it is."""
+        sparse = {key: np.asarray(matrix.sum(axis=1))[:, None] for key, matrix in self.sparse.items()}
+        return self.columns.finish(self.dense.sum(axis=1, keepdims=True), sparse)[:, 0]
+
     def weighted(self, weights: Counts) -> Floats:
-        """Metrics (M, rows) where unit u counts `weights[u, row]` times."""
+        """Metrics (M, rows) where unit u counts `weights[u, row]` times.
+
+        Single precision sums counts below 2^24 exactly, and is twice as fast.
+        """
         units, rows = weights.shape
         widest = max([units, len(self.dense), *(matrix.shape[0] for matrix in self.sparse.values())])
         step = max(1, _CELLS // widest)
+        dense = self.dense.astype(np.float32)
+        single = {key: matrix.astype(np.float32) for key, matrix in self.sparse.items()}
         found = []
         for start in range(0, rows, step):
-            block = weights[:, start : start + step].astype(np.float64)
-            sparse = {key: matrix @ block for key, matrix in self.sparse.items()}
-            found.append(self.columns.finish(self.dense @ block, sparse))
+            block = weights[:, start : start + step].astype(np.float32)
+            sparse = {key: (matrix @ block).astype(np.float64) for key, matrix in single.items()}
+            found.append(self.columns.finish((dense @ block).astype(np.float64), sparse))
         return np.concatenate(found, axis=1)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 from skinrl import files
@@ -53,7 +53,9 @@ class Case:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; `from_dict` reads them back."""
-        return asdict(self)
+        values = {name: getattr(self, name) for name in _FIELDS}
+        values["slices"] = dict(self.slices)
+        return values
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Case:
@@ -73,6 +75,9 @@ class Case:
             return cls(**parts)
         except (KeyError, TypeError, ValueError) as problem:
             raise DataError(f"case {values.get('id', '?')}: is not a case of an evaluation ({problem})") from problem
+
+
+_FIELDS = tuple(one.name for one in fields(Case))
 
 
 def cases_checksum(cases: Sequence[Case]) -> str:

@@ -12,7 +12,7 @@ from skinrl.errors import DataError
 from skinrl.evaluation.bootstrap import Measure, differences, intervals, mean_measure
 from skinrl.evaluation.cases import Case
 from skinrl.evaluation.predictions import Prediction
-from skinrl.evaluation.scoring import Target, judge, target_of
+from skinrl.evaluation.scoring import Judge, Target
 from skinrl.taxonomy.graph import Taxonomy
 
 ANSWERED_CONTROLS = ("no_image", "shuffled_options", "wrong_image", "metadata_only")
@@ -44,7 +44,8 @@ def control_metrics(
         `controls_paired`: by control `model` (accuracy of the model on the control's cases), `difference` (model minus
         control, paired) and `same_answer` (share of the cases in which both answer the same node, or both none).
     """
-    targets = [(case, target_of(case, taxonomy)) for case in cases]
+    judge = Judge(taxonomy)
+    targets = [(case, judge.target(case)) for case in cases]
     known = [(case, target) for case, target in targets if target is not None]
     prior = label_prior([case for case, _ in known], [target for _, target in known], taxonomy)
     groups = [case.group for case, _ in known]
@@ -54,10 +55,10 @@ def control_metrics(
     for name, predictions in controls.items():
         rows = []  # patient; control right; model right; both answered the same
         for case, answer in zip(control_cases.get(name, cases), predictions, strict=True):
-            asked = target_of(case, taxonomy)
+            asked = judge.target(case)
             target, model = own[case.source, case.id]
             if asked is not None and target is not None:
-                right = judge(asked, answer, taxonomy).hit, judge(target, model, taxonomy).hit
+                right = judge(asked, answer).hit, judge(target, model).hit
                 rows.append((case.group, *right, answer.answer_node == model.answer_node))
         if rows:
             accuracy[name], paired[name] = _beside(rows, resamples, seed)
@@ -104,14 +105,15 @@ def label_prior(cases: Sequence[Case], targets: Sequence[Target], taxonomy: Taxo
     """
     hits = np.zeros(len(cases))
     free = [index for index, case in enumerate(cases) if case.kind != "options"]
-    right = {index: _right_answers(targets[index], taxonomy) for index in range(len(cases))}
-    constant = most_common_answer([right[index] for index in free])
+    right = {nodes: _right_answers(nodes, taxonomy) for nodes in {target.nodes for target in targets}}
+    constant = most_common_answer([right[targets[index].nodes] for index in free])
     for index, case in enumerate(cases):
+        answers = right[targets[index].nodes]
         if case.kind != "options":
-            hits[index] = constant in right[index]
+            hits[index] = constant in answers
         else:
             deepest = _most_specific(case, taxonomy)
-            hits[index] = np.mean([option in right[index] for option in deepest]) if deepest else 0.0
+            hits[index] = np.mean([option in answers for option in deepest]) if deepest else 0.0
     return mean_measure("accuracy", hits)
 
 
@@ -121,8 +123,8 @@ def most_common_answer(right: Sequence[frozenset[str]]) -> str | None:
     return min(counts, key=lambda node: (-counts[node], node)) if counts else None
 
 
-def _right_answers(target: Target, taxonomy: Taxonomy) -> frozenset[str]:
-    return frozenset(target.nodes).union(*(taxonomy.descendants(node) for node in target.nodes))
+def _right_answers(nodes: tuple[str, ...], taxonomy: Taxonomy) -> frozenset[str]:
+    return frozenset(nodes).union(*(taxonomy.descendants(node) for node in nodes))
 
 
 def _most_specific(case: Case, taxonomy: Taxonomy) -> list[str]:

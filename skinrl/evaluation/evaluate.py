@@ -70,8 +70,8 @@ class Evaluation:
                 answer = self.greedy[index]
                 judged = tuple(judge(target, one) for one in samples)
                 confidence = confidences(case, answer, samples)
-                listed = bool(answer.differential)
-                rows.append(Scored(case, target, judge(target, answer), judged, confidence, listed))
+                rank, listed = judge.rank(target, answer), bool(answer.differential)
+                rows.append(Scored(case, target, judge(target, answer), judged, confidence, rank, listed))
         return rows
 
     def measures(self) -> tuple[list[Measure], list[str]]:

@@ -20,9 +20,11 @@ from skinrl.evaluation.bounds import FEW_GROUPS, difference_interval, interval
 from skinrl.evaluation.groups import UNKNOWN, Split
 
 PERMUTATIONS = 1000
+FEWEST_PERMUTATIONS = 200
+_DEALS = 20_000_000  # most patients dealt in all, but for the fewest permutations: a large set needs fewer
 FEWEST_POSITIVES = 20  # malignant cases of a group, for an equal opportunity difference
 SENSITIVITY = "malignancy_sensitivity"
-_TIE = 1e-9
+_TIE = 1e-6  # resamples are summed in single precision
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,9 +90,10 @@ def _permuted(groups: Sequence[Group], measures: Sequence[Measure], resampler: R
     label = np.repeat(np.arange(len(groups)), [len(group.part) for group in groups])
     units, unit_of = np.unique(resampler.codes[cases] * len(groups) + label, return_inverse=True)
     sums = Columns(measures, len(resampler.codes)).sums(cases, unit_of.astype(np.intp), len(units))
-    dealt = np.repeat((units % len(groups)).astype(np.uint8)[:, None], count, axis=1)
-    np.random.default_rng([resampler.seed, len(units)]).permuted(dealt, axis=0, out=dealt)
-    return np.stack([sums.weighted((dealt == number).astype(np.uint8)) for number in range(len(groups))])
+    count = min(count, max(FEWEST_PERMUTATIONS, _DEALS // len(units)))
+    labels = np.tile((units % len(groups)).astype(np.uint8), (count, 1))
+    dealt = np.ascontiguousarray(np.random.default_rng([resampler.seed, len(units)]).permuted(labels, axis=1).T)
+    return np.stack([sums.weighted((dealt == number).view(np.uint8)) for number in range(len(groups))])
 
 
 def _compared(index: int, measure: Measure, groups: Sequence[Group], null: Floats) -> dict[str, Any] | None:

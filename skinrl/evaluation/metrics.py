@@ -30,6 +30,8 @@ class Scored:
     Args:
         samples: of the answers sampled at temperature 1; empty where none were drawn.
         confidence: in the greedy answer, by source (`skinrl.evaluation.calibration`).
+        rank: place of the first right one among the greedy diagnosis and the rest of its differential; None where
+            none is right.
         listed: whether the greedy report has a differential.
     """
 
@@ -38,6 +40,7 @@ class Scored:
     greedy: Judged
     samples: tuple[Judged, ...] = ()
     confidence: Mapping[str, float] = field(default_factory=dict)
+    rank: int | None = None
     listed: bool = False
 
 
@@ -56,7 +59,8 @@ def measures_of(scored: Sequence[Scored], taxonomy: Taxonomy, *, prevalence: flo
     if sampled:
         measures += sample_measures([one.samples for one in scored])
     if any(one.listed for one in scored):
-        measures += [mean_measure(f"accuracy_top_{k}", _column(greedy, _within(k))) for k in TOP]
+        ranks = np.array([one.rank or np.inf for one in scored])
+        measures += [mean_measure(f"accuracy_top_{k}", (ranks <= k).astype(float)) for k in TOP]
     measures += _level_measures(scored)
     measures += _class_measures(scored, taxonomy)
     measures += _hierarchical_measures(greedy)
@@ -79,10 +83,6 @@ def measures_of(scored: Sequence[Scored], taxonomy: Taxonomy, *, prevalence: flo
 
 def _has_outcome(outcome: str) -> Callable[[Judged], bool]:
     return lambda judged: judged.outcome == outcome
-
-
-def _within(k: int) -> Callable[[Judged], bool]:
-    return lambda judged: judged.rank is not None and judged.rank <= k
 
 
 def _column(judged: Sequence[Judged], read: Callable[[Judged], float]) -> Floats:

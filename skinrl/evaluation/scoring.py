@@ -94,8 +94,6 @@ class Judged:
         side: as the report's Malignancy line has it, or without such a line the answer's behaviour.
         outcome: of the prediction.
         abstained: a valid report that declines to name a disease.
-        rank: place of the first right one among the diagnosis and then the rest of the differential, from 1; None
-            where none is right.
         answer: the node as it was answered.
     """
 
@@ -109,7 +107,6 @@ class Judged:
     side: str | None
     outcome: str
     abstained: bool = False
-    rank: int | None = None
     answer: str | None = None
 
 
@@ -123,6 +120,7 @@ class Judge:
         self._taxonomy = taxonomy
         self._targets: dict[tuple[object, ...], Target | None] = {}
         self._known: dict[tuple[object, ...], Judged] = {}
+        self._right: dict[tuple[object, ...], bool] = {}
 
     def target(self, case: Case) -> Target | None:
         """`target_of`, once for each distinct gold and offer."""
@@ -133,17 +131,30 @@ class Judge:
 
     def __call__(self, target: Target, prediction: Prediction) -> Judged:
         """The prediction against the target."""
-        key = (
-            target.nodes,
-            prediction.answer_node,
-            prediction.outcome,
-            prediction.malignancy,
-            prediction.differential,
-        )
+        key = (target.nodes, prediction.answer_node, prediction.outcome, prediction.malignancy)
         found = self._known.get(key)
         if found is None:
             found = self._known[key] = judge(target, prediction, self._taxonomy)
         return found
+
+    def rank(self, target: Target, prediction: Prediction) -> int | None:
+        """Place of the first right one among the diagnosis and then the rest of the differential, from 1, or None.
+
+        The diagnosis takes the first place, whatever became of it. An item that repeats one before it takes no place
+        of its own; one that names no node takes one. A report that cannot be read has no differential.
+        """
+        places = [prediction.answer_node or ""]
+        for item in prediction.differential:
+            if not item or item not in places:
+                places.append(item)
+        for rank, item in enumerate(places, start=1):
+            key = (target.nodes, item)
+            right = self._right.get(key)
+            if right is None:
+                right = self._right[key] = _right(item or None, target, self._taxonomy)
+            if right:
+                return rank
+        return None
 
 
 def judge(target: Target, prediction: Prediction, taxonomy: Taxonomy) -> Judged:
@@ -166,26 +177,12 @@ def judge(target: Target, prediction: Prediction, taxonomy: Taxonomy) -> Judged:
         side=_side_of_answer(prediction, taxonomy),
         outcome=prediction.outcome,
         abstained=prediction.outcome == "ok" and answer is None,
-        rank=_rank(target, prediction, taxonomy),
         answer=answer,
     )
 
 
 def _right(answer: str | None, target: Target, taxonomy: Taxonomy) -> bool:
     return answer is not None and any(_reaches(answer, node, taxonomy) for node in target.nodes)
-
-
-def _rank(target: Target, prediction: Prediction, taxonomy: Taxonomy) -> int | None:
-    """The diagnosis takes the first place, whatever became of it; then come the other items of the differential.
-
-    An item that repeats one before it takes no place of its own; one that names no node takes one. A report that
-    cannot be read has no differential.
-    """
-    places: list[str] = [prediction.answer_node or ""]
-    for item in prediction.differential:
-        if not item or item not in places:
-            places.append(item)
-    return next((rank for rank, item in enumerate(places, start=1) if _right(item or None, target, taxonomy)), None)
 
 
 def _right_levels(target: Target, node: str | None, shared: frozenset[str], taxonomy: Taxonomy) -> frozenset[int]:

@@ -17,18 +17,26 @@ METRIC_TITLES = {  # short: four models with intervals fit into 80 columns
     "shuffled_options": "shuffled",
     "wrong_image": "wrong image",
     "metadata_only": "metadata",
+    "accuracy_top_3": "top 3",
+    "accuracy_top_5": "top 5",
+    "self_consistency": "majority",
     "balanced_accuracy": "balanced",
     "macro_f1": "macro F1",
     "hierarchical_f1": "hier. F1",
     "mistake_severity": "severity *",
     "malignancy_sensitivity": "sensitivity",
     "malignancy_specificity": "specificity",
+    "malignancy_ppv": "malign. PPV",
+    "ece_stated": "ECE",
+    "aurc_stated": "AURC",
     "invalid_share": "invalid",
     "truncated_share": "truncated",
     "unresolved_share": "unresolved",
+    "abstained_share": "abstained",
 }
 _CONTROLS = ("no_image", "shuffled_options", "wrong_image", "metadata_only")
 _DIFFERENCES = ("accuracy_sampled", "accuracy", "hierarchical_f1")
+_OF_SEEDS = ("accuracy_sampled", "accuracy", "hierarchical_f1", "malignancy_sensitivity")
 
 
 def model_title(name: str) -> str:
@@ -110,6 +118,41 @@ def _differences(comparison: Mapping[str, Any]) -> Table:
         cells = [shown(name, metrics.get(name), signed=True) for name in names]
         table.add_row(pair.replace("-", " − "), *cells)
     return table
+
+
+def seeds_table_of(table: Mapping[str, Any]) -> Table:
+    """Means over runs with their intervals, and the value of each run below."""
+    from rich import box
+    from rich.table import Table
+
+    title = f"Mean of {len(table['runs'])} runs, % with 95 % interval over runs and patients"
+    shown_table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, title=title, title_justify="left")
+    shown_table.add_column("", no_wrap=True)
+    names = [name for name in _OF_SEEDS if any(name in found for found in table["models"].values())]
+    for name in names:
+        shown_table.add_column(metric_title(name))
+    rows = [(model_title(model), found, False) for model, found in table["models"].items()]
+    rows += [(pair.replace("-", " − "), found, True) for pair, found in table["difference"].items()]
+    for title, found, signed in rows:
+        cells = [_of_runs(name, found.get(name), signed=signed) for name in names]
+        shown_table.add_row(title, *cells)
+    if not table["same_cases"]:
+        shown_table.caption = "The runs were asked about different cases"
+    return shown_table
+
+
+def _of_runs(name: str, metric: Mapping[str, Any] | None, *, signed: bool) -> str:
+    if metric is None:
+        return "-"
+    each = [shown(name, {"value": value, "low": None, "high": None}).split(" ")[0] for value in metric["runs"]]
+    return f"{shown(name, metric, signed=signed)}\n[dim]{' '.join(each)}[/dim]"
+
+
+def print_seeds(table: Mapping[str, Any], console: Console | None = None) -> None:
+    """Print what `skinrl.evaluation.seeds.seeds_table` gives."""
+    from rich.console import Console
+
+    (console or Console()).print(seeds_table_of(table))
 
 
 def print_comparison(comparison: Mapping[str, Any], console: Console | None = None) -> None:

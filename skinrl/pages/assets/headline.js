@@ -21,7 +21,7 @@ function drawHeadline(place, set, model) {
         el("p", { class: "label" }, `${model.title}: right diagnosis`),
         el("p", { class: "figure" }, percent(accuracy?.value), el("span", { class: "unit" }, " %")),
         el("p", { class: "muted" }, `95 % interval ${shown(accuracy).replace(/^.*\[|\]$/g, "").replace(", ", " to ")}; `
-          + `${plural(accuracy?.n ?? 0, "case")}, ${groupsOf(metrics)}`),
+          + `${plural(accuracy?.n ?? 0, "case")} ${groupsOf(metrics)}`),
         el("p", { class: "verdict" }, beyondGuess(accuracy, prior)),
       ),
       el("dl", { class: "tiles" }, TILES.filter((name) => isMetric(metrics[name])).map((name) => tile(name, metrics))),
@@ -69,7 +69,7 @@ function controlsTable(set, model, prior) {
     const same = metrics.controls_paired?.[name]?.model;
     if (isMetric(same) && isMetric(control) && same.n !== metrics.accuracy?.n) add(`Greedy, on ${plural(same.n, "of its case", "of its cases")}`, same, "main");
     const paired = metrics.controls_paired?.[name];
-    const note = isMetric(paired?.difference) ? `${shown(paired.difference, { signed: true })} points from it to the answer with all in place` : null;
+    const note = isMetric(paired?.difference) ? `the whole question is ahead by ${shown(paired.difference)} points, paired` : null;
     add(capital(titleOf(name)), control, "control", note);
   }
   add(capital(titleOf("label_prior")), prior, "control");
@@ -118,11 +118,13 @@ function noteList(notes) {
 function drawComparison(place, set) {
   const rows = [];
   for (const model of set.models) {
+    const before = rows.length;
     for (const [name, words] of [["accuracy_sampled", "sampled"], ["accuracy", "greedy"]]) {
       if (isMetric(model.metrics[name])) rows.push({ label: `${model.title}, ${words}`, metric: model.metrics[name], look: name === "accuracy" ? "main" : null });
     }
     const blind = model.metrics.controls?.no_image;
     if (isMetric(blind)) rows.push({ label: `${model.title}, without the image`, metric: blind, look: "control" });
+    if (rows[before]) rows[before].look = `${rows[before].look ?? ""} first`;
   }
   const prior = set.models.at(-1).metrics.controls?.label_prior;
   const mark = isMetric(prior) && prior.value !== null ? { value: prior.value, words: "best guess without looking" } : null;

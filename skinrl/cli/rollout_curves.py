@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Mapping
 from pathlib import Path
 
 from skinrl.pages.rollouts_given import Curve
@@ -46,10 +45,12 @@ class RunNumbers:
     def curves(self) -> list[Curve]:
         """The weighted sum, each reward, then lengths and the policy; only what was logged."""
         numbers = self.read()
-        curves = [_curve(numbers, "reward", "weighted sum of the rewards", spread="reward_std")]
-        for name in filter(_is_reward_mean, numbers):
-            curves.append(_curve(numbers, name, name.split("/")[1], spread=name.removesuffix("mean") + "std"))
-        curves += [_curve(numbers, name, what, form=form) for name, (what, form) in _CURVES.items()]
+        drawn = {"reward": ("weighted sum of the rewards", "number")}
+        drawn |= {name: (name.split("/")[1], "number") for name in numbers if _is_reward_mean(name)}
+        drawn |= _CURVES
+        curves = [
+            Curve(name, what, sorted(numbers.get(name, {}).items()), form) for name, (what, form) in drawn.items()
+        ]
         return [curve for curve in curves if curve.points]
 
     def _read_on(self) -> None:
@@ -77,10 +78,4 @@ def _is_reward_mean(name: str) -> bool:
 
 
 def _is_wanted(name: str) -> bool:
-    return name in _CURVES or name in ("reward", "reward_std") or name.startswith("rewards/")
-
-
-def _curve(
-    numbers: Mapping[str, Mapping[int, float]], name: str, what: str, *, spread: str = "", form: str = "number"
-) -> Curve:
-    return Curve(name, what, sorted(numbers.get(name, {}).items()), numbers.get(spread, {}), form)
+    return name in _CURVES or name == "reward" or _is_reward_mean(name)

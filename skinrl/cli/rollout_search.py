@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from hashlib import blake2b
 from pathlib import Path
 
@@ -24,6 +25,7 @@ class RolloutSearch:
         self.log = log
         self._steps: dict[int, StepFacts] = {}
         self._judged: Judged | None = None
+        self._found: tuple[tuple[int, int, str], Judged, Found] | None = None  # the last one, while nothing is new
         self._lock = threading.Lock()
 
     @property
@@ -73,7 +75,7 @@ class RolloutSearch:
             np.array([_hash(prompt) for prompt in prompts], np.uint64),
         )
 
-    def found(self, count: int = 50, by: str = "score") -> Found:
+    def found(self, count: int = 40, by: str = "score") -> Found:
         """The ``count`` rollouts to look at first, of each text in a block of steps the worst one.
 
         Args:
@@ -85,13 +87,19 @@ class RolloutSearch:
             judged = judge(steps, list(self.log.weights().values()))
             with self._lock:
                 self._judged = judged
+        key = (id(judged), count, by)
+        if self._found is None or self._found[0] != key:
+            self._found = (key, judged, self._look(judged, count, by))
+        return replace(self._found[2], steps=len(steps), all_steps=len(self.log.files()))
+
+    def _look(self, judged: Judged, count: int, by: str) -> Found:
         value = judged.score if by == "score" else judged.signs[by]
         order = np.lexsort((judged.rows, judged.steps, -judged.score, -value))
         _, first = np.unique(judged.alike[order], return_index=True)
         chosen = [index for index in order[np.sort(first)][:count] if value[index] > 0]
         suspects = [suspect for index in chosen if (suspect := self._suspect(judged, int(index))) is not None]
         partings = _partings(judged, list(self.log.weights()))
-        return Found(suspects, partings, len(judged.score), len(steps), len(self.log.files()))
+        return Found(suspects, partings, len(judged.score), 0, 0)
 
     def _suspect(self, judged: Judged, index: int) -> Suspect | None:
         step, row = int(judged.steps[index]), int(judged.rows[index])
@@ -107,7 +115,16 @@ class RolloutSearch:
         because = _because(judged, index, signs, list(self.log.weights()), rollout.rewards)
         alike = int((judged.alike == judged.alike[index]).sum())
         return Suspect(
-            step, row, group.id, float(judged.score[index]), signs, because, alike, rollout.total, rollout.text
+            step,
+            group.number,
+            row,
+            group.id,
+            float(judged.score[index]),
+            signs,
+            because,
+            alike,
+            rollout.total,
+            rollout.text,
         )
 
 

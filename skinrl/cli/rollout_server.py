@@ -12,6 +12,7 @@ import json
 import secrets
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -93,19 +94,33 @@ class RolloutServer(ThreadingHTTPServer):
         match path.split("/"):
             case [""]:
                 by = query.get("by", "score")
-                found = self.search.found(by=by if by in ORDERS else "score")
-                return _page(overview_page(run_of(self.log), found, by if by in ORDERS else "score"))
+                return _page(self._overview(by if by in ORDERS else "score"))
             case ["state.json"]:
-                steps = list(self.log.files())
-                last = steps[-1] if steps else None
-                state = {"steps": len(steps), "last": last, "searched": self.search.searched, "state": self.log.state}
-                return HTTPStatus.OK, "application/json", json.dumps(state).encode()
+                return HTTPStatus.OK, "application/json", self._state().encode()
             case ["step", step] if _is_number(step):
                 return _page(self._step(int(step), query))
             case ["image", step, group, place] if all(map(_is_number, (step, group, place))) and self.images:
                 side = LARGE if query.get("large") else THUMBNAIL
                 return HTTPStatus.OK, "image/jpeg", self._image(int(step), int(group), int(place), side)
         raise InputError("there is no such page")
+
+    def _overview(self, by: str) -> str:
+        found = self.search.found(by=by)
+        if self.images:
+            shown = [
+                replace(one, image=f"image/{one.step}/{one.group}/0") if self.log.image_paths(one.id) else one
+                for one in found.suspects
+            ]
+            found = replace(found, suspects=shown)
+        return overview_page(run_of(self.log), found, by, self._state())
+
+    def _state(self) -> str:
+        """Changes whenever the first page would say something new."""
+        steps = list(self.log.files())
+        last = steps[-1] if steps else None
+        return json.dumps(
+            {"steps": len(steps), "last": last, "searched": self.search.searched, "state": self.log.state}
+        )
 
     def _step(self, step: int, query: dict[str, str]) -> str:
         sort = query.get("sort", "drawn")
@@ -214,14 +229,14 @@ def with_images(log: RolloutLog, group: Group, address: Callable[[int, Path], st
         address: from the place of an image (from 0) and its file; "" where it cannot be shown. None: no images are
             wanted.
     """
-    from dataclasses import replace
-
     if address is None:
         return replace(group, reason="Images were left out (--no-images).")
     if not log.has_images:
         return replace(group, reason="This run did not write where its images lie (images.json).")
-    found = [address(place, path) for place, path in enumerate(log.image_paths(group.id))]
-    reason = "" if all(found) else f"{found.count('')} of {len(found)} images cannot be shown."
+    paths = log.image_paths(group.id)
+    found = [address(place, path) if path.is_file() else "" for place, path in enumerate(paths)]
+    gone = sum(not path.is_file() for path in paths)
+    reason = f"{gone} of {len(found)} images: the file is gone." if gone else ""
     return replace(group, images=tuple(found), reason=reason if found else "This record has no image.")
 
 

@@ -62,6 +62,7 @@ def document(
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{escape(title)}</title>\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         '<meta name="color-scheme" content="light dark">\n<meta name="referrer" content="no-referrer">\n'
+        '<link rel="icon" href="data:,">\n'  # or a browser asks the server of a live page for one
         f'<meta http-equiv="Content-Security-Policy" content="{escape(policy)}">\n<style>\n{style}</style>\n</head>\n'
         f'<body>\n{body}\n<script type="application/json" id="data">{script_json(data)}</script>\n'
         f'<script>\n"use strict";\n(() => {{\n{script}\n}})();\n</script>\n</body>\n</html>\n'

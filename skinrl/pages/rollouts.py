@@ -22,12 +22,14 @@ _PRIVATE_FILE = (
 )
 
 
-def overview_page(run: Run, found: Found, by: str) -> str:
+def overview_page(run: Run, found: Found, by: str, state: str) -> str:
     """The live page of a run: curves, what to look at first, all steps.
 
     Args:
         by: the order of the suspects, a key of `ORDERS`.
+        state: what ``state.json`` says now; the page follows the run when it says something else.
     """
+    at_work = not run.state.startswith("complete") or found.steps < found.all_steps
 
     def link(step: int, row: int | None) -> str:
         return f"step/{step}" if row is None else f"step/{step}?row={row}#row-{row}"
@@ -41,11 +43,11 @@ def overview_page(run: Run, found: Found, by: str) -> str:
                 {"id": "main"},
                 head(run, found),
                 el("p", {"class": "private"}, _PRIVATE, NOT_A_DEVICE),
-                el("div", {"id": "live"}, curves(run), search(run, found, by, orders, link), all_steps(run, link)),
+                el("div", {"id": "live"}, curves(run), search(found, by, orders, link), all_steps(run, link)),
             ),
         ]
     )
-    return _whole(f"Rollouts of {run.name}", body, {"live": not run.state.startswith("complete")}, "'self'")
+    return _whole(f"Rollouts of {run.name}", body, {"state": state if at_work else None}, "'self'")
 
 
 def step_page(
@@ -137,7 +139,7 @@ def offline_page(run: Run, found: Found, steps: Mapping[int, Sequence[Group]], *
                 head(run, found),
                 el("p", {"class": "private"}, private, note, NOT_A_DEVICE),
                 curves(run),
-                search(run, found, "score", {}, link),
+                search(found, "score", {}, link),
                 el("nav", {"class": "choices", "aria-label": "Steps in this file"}, "Steps here ", jumps, marker()),
                 sections,
                 dialog(),

@@ -13,24 +13,22 @@ WIDTH, HEIGHT = 320, 120
 LEFT, RIGHT, TOP, BOTTOM = 40, 6, 8, 18  # room for the numbers of the axes
 MOST_POINTS = 300  # a longer curve is drawn by the means of as many stretches
 
-Point = tuple[int, float, float]  # step, value, half the height of the band
+Point = tuple[int, float]  # step, value
 
 
 def chart(curve: Curve, steps: tuple[int, int]) -> Html:
-    """One curve with its band, its running mean and its axes.
+    """One curve with its running mean and its axes.
 
     Args:
         steps: first and last step of the run, the same for all charts.
     """
-    points = _thinned([(step, value, curve.half_width.get(step, 0.0)) for step, value in curve.points])
+    points = _thinned(curve.points)
     low, high = _range(points, curve.form)
     x, y = _scale(steps, (LEFT, WIDTH - RIGHT)), _scale((low, high), (HEIGHT - BOTTOM, TOP))
     last = curve.points[-1][1]
     marks: list[Html] = [_grid(y, low, high, curve.form), _steps_axis(x, steps)]
-    if any(width for _, _, width in points):
-        marks.append(_band(points, x, y, low, high))
     marks += [
-        el("path", {"class": "raw", "d": _line([(x(step), y(value)) for step, value, _ in points])}),
+        el("path", {"class": "raw", "d": _line([(x(step), y(value)) for step, value in points])}),
         el("path", {"class": "mean", "d": _line(_running(points, x, y))}),
         el("line", {"class": "cursor", "y1": TOP, "y2": HEIGHT - BOTTOM, "hidden": True}),
     ]
@@ -42,7 +40,7 @@ def chart(curve: Curve, steps: tuple[int, int]) -> Html:
             "viewBox": f"0 0 {WIDTH} {HEIGHT}",
             "role": "img",
             "aria-label": said,
-            "data-points": json.dumps([[step, float(f"{value:.4g}")] for step, value, _ in points]),
+            "data-points": json.dumps([[step, float(f"{value:.4g}")] for step, value in points]),
             "data-range": json.dumps([*steps, LEFT, WIDTH - RIGHT, WIDTH]),
             "data-form": curve.form,
         },
@@ -62,14 +60,11 @@ def _scale(of: tuple[float, float], to: tuple[float, float]) -> Callable[[float]
 def _thinned(points: Sequence[Point]) -> list[Point]:
     size = math.ceil(len(points) / MOST_POINTS) or 1
     parts = [points[at : at + size] for at in range(0, len(points), size)]
-    return [
-        (part[len(part) // 2][0], sum(p[1] for p in part) / len(part), sum(p[2] for p in part) / len(part))
-        for part in parts
-    ]
+    return [(part[len(part) // 2][0], sum(value for _, value in part) / len(part)) for part in parts]
 
 
 def _range(points: Sequence[Point], form: str) -> tuple[float, float]:
-    values = [value for _, value, _ in points if math.isfinite(value)] or [0.0]
+    values = [value for _, value in points if math.isfinite(value)] or [0.0]
     low, high = min(values), max(values)
     if form == "share":
         return 0.0, max(high, 0.05)
@@ -85,25 +80,14 @@ def _line(points: Sequence[tuple[float, float]]) -> str:
     return "M" + "L".join(f"{x} {y}" for x, y in points if math.isfinite(y))
 
 
-def _band(
-    points: Sequence[Point], x: Callable[[float], float], y: Callable[[float], float], low: float, high: float
-) -> Html:
-    def inside(value: float) -> float:
-        return y(min(max(value, low), high))
-
-    above = [f"{x(step)},{inside(value + width)}" for step, value, width in points]
-    below = [f"{x(step)},{inside(value - width)}" for step, value, width in reversed(points)]
-    return el("polygon", {"class": "band", "points": " ".join(above + below)})
-
-
 def _running(
     points: Sequence[Point], x: Callable[[float], float], y: Callable[[float], float]
 ) -> list[tuple[float, float]]:
     """The mean over the last twentieth of the curve, at least five points."""
     width = max(5, len(points) // 20)
     means = []
-    for index, (step, _, _) in enumerate(points):
-        near = [value for _, value, _ in points[max(0, index + 1 - width) : index + 1]]
+    for index, (step, _) in enumerate(points):
+        near = [value for _, value in points[max(0, index + 1 - width) : index + 1]]
         means.append((x(step), y(sum(near) / len(near))))
     return means
 
@@ -120,8 +104,8 @@ def _tick(value: float, form: str) -> str:
 
 
 def _ticks(low: float, high: float) -> list[float]:
-    """Two to four round numbers between ``low`` and ``high``."""
-    rough = (high - low) / 3
+    """Two to six round numbers between ``low`` and ``high``."""
+    rough = (high - low) / 6
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough)
     first = math.ceil(low / step)

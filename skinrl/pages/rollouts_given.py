@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 
@@ -70,14 +70,12 @@ class Curve:
 
     Args:
         points: (step, value), steps rising.
-        half_width: step -> half the height of the band around the curve (one standard deviation).
         form: ``number`` or ``share``.
     """
 
     name: str
     what: str
     points: Sequence[tuple[int, float]]
-    half_width: Mapping[int, float] = field(default_factory=dict)
     form: str = "number"
 
 
@@ -90,9 +88,11 @@ class Suspect:
         signs: sign -> its part, 0 to 1.
         because: what was found, a sentence each.
         alike: rollouts with this very text in the block of steps.
+        image: address of the record's first image; "" where there is none to show.
     """
 
     step: int
+    group: int
     row: int
     id: str
     score: float
@@ -101,6 +101,7 @@ class Suspect:
     alike: int
     total: float | None
     text: str
+    image: str = ""
 
 
 @dataclass(frozen=True)

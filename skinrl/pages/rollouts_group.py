@@ -10,6 +10,7 @@ from skinrl.pages.rollouts_given import Group, Rollout
 from skinrl.pages.rollouts_html import Attribute, Html, el, number, plural
 
 _TAG = re.compile(r"(</?[A-Za-z][A-Za-z _-]*>)")
+_YES_NO = {"True": "yes", "False": "no"}
 _NOT_SHOWN = {"id", "finished"}
 
 
@@ -121,14 +122,17 @@ def _column(members: Sequence[Rollout], weights: Mapping[str, float], most: floa
     numbers = ", ".join(f"#{member.row}" for member in members)
     anchors = [el("span", {"class": "anchor", "id": f"row-{prefix}{member.row}"}) for member in members]
     times = el("span", {"class": "times"}, f"× {len(members)}") if len(members) > 1 else None
+    total = el(
+        "b", {"class": "total", "title": "weighted sum"}, el("span", {"class": "hidden"}, "reward "), number(one.total)
+    )
     cut = el("p", {"class": "cut"}, "cut at the length limit") if one.finished is False else None
     return el(
         "section",
         {"class": "rollout", "aria-label": f"Completion {numbers}"},
         anchors,
-        el("div", {"class": "head"}, el("b", {"class": "total"}, number(one.total)), times, _advantage(one, most)),
+        el("div", {"class": "head"}, total, times, _advantage(one, most)),
         el("p", {"class": "rows small muted", "title": "rows of the step's table"}, numbers),
-        el("ul", {"class": "rewards"}, [_reward(name, one, weights[name], top) for name in weights]),
+        el("ul", {"class": "rewards"}, _rewards(one, weights, top)),
         _others(one),
         cut,
         el("pre", {}, _text(one.text)),
@@ -144,12 +148,22 @@ def _advantage(one: Rollout, most: float) -> Html:
     return el("span", {"class": f"advantage {kind}", "title": "advantage"}, f"A {value}", bar)
 
 
-def _reward(name: str, one: Rollout, weight: float, top: float) -> Html:
-    value = one.rewards[name]
+def _rewards(one: Rollout, weights: Mapping[str, float], top: float) -> list[Html]:
+    """Each reward and why; what several rewards say alike (the answer as it was read) stands at the first."""
+    said: set[tuple[str, str]] = set()
+    items = []
+    for name, weight in weights.items():
+        new = {column: value for column, value in one.why.get(name, {}).items() if (column, value) not in said}
+        said.update(new.items())
+        items.append(_reward(name, one.rewards[name], weight, top, new))
+    return items
+
+
+def _reward(name: str, value: float | None, weight: float, top: float, why: Mapping[str, str]) -> Html:
     share = 0.0 if value is None else max(0.0, min(1.0, value / top))
     told = [
-        el("div", {}, el("dt", {}, column.replace("_", " ")), el("dd", {}, said))
-        for column, said in one.why.get(name, {}).items()
+        el("div", {}, el("dt", {}, column.replace("_", " ")), el("dd", {}, _YES_NO.get(said, said)))
+        for column, said in why.items()
     ]
     short = name.removesuffix("_reward").replace("_", " ")
     return el(

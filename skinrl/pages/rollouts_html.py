@@ -14,7 +14,7 @@ class Html(str):
 
 Child = Html | str | int | None
 Attribute = str | int | float | bool | None
-_EMPTY = {"img", "input", "br", "path", "line", "rect", "polygon", "circle"}
+_EMPTY = {"img", "input", "br"}  # elements of SVG are closed like any other
 
 
 def el(tag: str, attributes: dict[str, Attribute] | None = None, *children: Child | Iterable[Child]) -> Html:

@@ -16,7 +16,7 @@ ORDERS = {
     "parting": "one reward rose, one fell",
     "long": "long",
 }
-_EXCERPT = 280  # characters of a suspect's text
+_EXCERPT = 240  # characters of a suspect's text
 Link = Callable[[int, int | None], str | None]  # step and row -> address, None where it is not in reach
 
 
@@ -38,6 +38,7 @@ def bar(run: Run, step: int | None, up: str, nav: Any) -> Html:
 
 
 def head(run: Run, found: Found) -> Html:
+    """What the run is: steps, rewards with their weights, how far it has been searched."""
     span = f"steps {run.steps[0]} to {run.steps[-1]}" if run.steps else "no step has been logged yet"
     weights = ", ".join(f"{name} × {weight:g}" for name, weight in run.weights.items())
     unknown = "" if run.weights_known or not run.weights else " (no recipe here says the weights: 1 each)"
@@ -52,12 +53,13 @@ def head(run: Run, found: Found) -> Html:
 
 
 def curves(run: Run) -> Html:
+    """All curves of the run."""
     if not run.curves:
         words = "metrics.jsonl of this run holds no curves yet."
         return el("section", {}, el("h2", {}, "Curves"), el("p", {}, words))
     steps = [step for curve in run.curves for step in (curve.points[0][0], curve.points[-1][0])]
     charts = [chart(curve, (min(steps), max(steps))) for curve in run.curves]
-    words = "Thin: each step. Thick: running mean. Band: one standard deviation of the rollouts of a step."
+    words = "Thin: each step. Thick: running mean. Click: that step."
     return el(
         "section",
         {},
@@ -67,7 +69,12 @@ def curves(run: Run) -> Html:
     )
 
 
-def search(run: Run, found: Found, by: str, orders: Mapping[str, str], link: Link) -> Html:
+def search(found: Found, by: str, orders: Mapping[str, str], link: Link) -> Html:
+    """The rollouts to look at first, each with its signs.
+
+    Args:
+        by: the order chosen; ``orders``: order -> address, {} where there is no choice.
+    """
     words = (
         "High reward where the rewards disagree, one text for many images, a reward that rises while another falls, "
         "and length. The score sorts what to look at first; it proves nothing."
@@ -100,14 +107,16 @@ def _suspect(place: int, one: Suspect, link: Link) -> Html:
         for name, value in one.signs.items()
         if value >= 0.005
     ]
-    text = one.text if len(one.text) <= _EXCERPT else "… " + one.text[-_EXCERPT:]
+    text = one.text if len(one.text) <= _EXCERPT else "… " + one.text[-_EXCERPT:].lstrip()
     return el(
         "li",
         {"class": "suspect"},
-        el("div", {"class": "rank", "aria-hidden": "true"}, place),
+        el("span", {"class": "rank", "aria-hidden": "true"}, place),
+        el("img", {"src": one.image, "alt": "", "loading": "lazy"}) if one.image else None,
         el(
             "div",
             {"class": "score"},
+            el("span", {"class": "hidden"}, "score "),
             el("b", {}, f"{one.score:.2f}"),
             el("span", {"class": "meter"}, el("i", {"style": f"width:{one.score:.0%}"})),
         ),
@@ -129,7 +138,8 @@ def _suspect(place: int, one: Suspect, link: Link) -> Html:
 
 
 def all_steps(run: Run, link: Link) -> Html:
-    reward = dict(run.curves[0].points) if run.curves else {}
+    """A cell for each step, darker with the mean reward."""
+    reward = next((dict(curve.points) for curve in run.curves if curve.name == "reward"), {})
     low, high = min(reward.values(), default=0.0), max(reward.values(), default=0.0)
     width = (high - low) or 1.0
     cells = [

@@ -1,14 +1,14 @@
 // The pages of rollouts: curves that tell the step under the pointer, keys, images in large, marked words.
 
-const NS_STEP = document.getElementById("jump");
+const jump = document.getElementById("jump");
 
 function goTo(step) {
-  if (NS_STEP && Number.isInteger(step)) location.href = NS_STEP.dataset.base + step;
+  if (jump && Number.isInteger(step)) location.href = jump.dataset.base + step;
 }
 
-if (NS_STEP) {
-  NS_STEP.addEventListener("keydown", (event) => {
-    if (event.key === "Enter" && NS_STEP.value && NS_STEP.reportValidity()) goTo(Number(NS_STEP.value));
+if (jump) {
+  jump.addEventListener("keydown", (event) => {
+    if (event.key === "Enter" && jump.value && jump.reportValidity()) goTo(Number(jump.value));
   });
 }
 
@@ -128,21 +128,20 @@ document.addEventListener("keydown", (event) => {
 
 // A run at work: the page follows it while nobody is reading a part of it.
 
-if (DATA && DATA.live) {
-  let known = null;
+if (DATA && DATA.state) {
+  let known = DATA.state;
   setInterval(async () => {
     const live = document.getElementById("live");
     if (document.hidden || live.contains(document.activeElement) || live.matches(":hover")) return;
     try {
       const state = await (await fetch("state.json", { cache: "no-store" })).text();
-      if (known !== null && state !== known) {
-        const text = await (await fetch(location.href, { cache: "no-store" })).text();
-        const fresh = new DOMParser().parseFromString(text, "text/html");
-        for (const id of ["head", "live"]) document.getElementById(id).replaceWith(fresh.getElementById(id));
-      }
+      if (state === known) return;
+      const text = await (await fetch(location.href, { cache: "no-store" })).text();
+      const fresh = new DOMParser().parseFromString(text, "text/html");
+      for (const id of ["head", "live"]) document.getElementById(id).replaceWith(fresh.getElementById(id));
       known = state;
     } catch {
-      known = null; // the server has ended; the page stays as it is
+      // the server has ended; the page stays as it is
     }
-  }, DATA.every || 4000);
+  }, 4000);
 }

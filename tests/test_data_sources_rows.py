@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from skinrl.data.inspect import inspect_data
 from skinrl.data.loading import load_records
 from skinrl.data.record import Record, SkinTone
 from skinrl.data.sources.cells import first_of, if_there, literal, one_hot, tone
-from skinrl.data.sources.rows import Join
+from skinrl.data.sources.rows import Join, by_split, main_files, names_of
 from skinrl.data.sources.table import LAYOUTS, SourceTable, load_table
 from skinrl.errors import DataError
 from skinrl.taxonomy import Taxonomy, load_label_map
@@ -211,3 +212,37 @@ def test_a_record_keeps_every_tone_apart_and_refuses_one_rater_twice() -> None:
         Record(**parts, further_tones=(tones[0], tones[0]))
     with pytest.raises(DataError, match="2 options and 1 nodes; expected one each"):
         Record(**parts, options=("A", "B"), option_nodes=("melanoma",))
+
+
+# --- docs/datasets.md ------------------------------------------------------------------------------------------
+
+PAGE = (Path(__file__).resolve().parents[1] / "docs" / "datasets.md").read_text(encoding="utf-8")
+
+
+def test_the_page_has_a_row_and_a_section_for_every_source() -> None:
+    rows = {
+        cells[0].strip("`"): cells
+        for line in PAGE.splitlines()
+        if line.startswith("| `") and (cells := [cell.strip() for cell in line.split("|")[1:-1]])
+    }
+    assert set(rows) == set(PUBLISHED)
+    for name, cells in rows.items():
+        assert cells[-1] == described(name).layout, name
+    sections = {_plain(line.removeprefix("## ")) for line in PAGE.splitlines() if line.startswith("## ")}
+    assert sections == {name.replace("_", "") for name in PUBLISHED}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_the_page_names_every_file_that_a_source_reads(name: str, tmp_path: Path) -> None:
+    source = described(name)
+    title = next(
+        t for t in re.split(r"^## ", PAGE, flags=re.MULTILINE) if _plain(t.split("\n")[0]) == name.replace("_", "")
+    )
+    for file in [*main_files(source).values(), *(f for join in source.joins for f in by_split(join.table).values())]:
+        usual = Path(names_of(file)[0]).name
+        part = re.sub("Training|Validation|Test", "Training", usual)  # the page says "likewise Validation, Test"
+        assert usual in title or part in title, usual
+
+
+def _plain(title: str) -> str:
+    return re.sub(r"task 3|[^a-z0-9]", "", title.lower())

@@ -56,8 +56,8 @@ def _cases(root: Path) -> Iterator[tuple[str, Row]]:
     without = [number for number in range(len(rows)) if number not in splits]
     if without:
         raise DataError(f"{meta}: {len(without)} rows of meta.csv stand in none of {', '.join(_INDEXES.values())}")
-    for number, (line, row) in enumerate(rows):
-        yield f"{meta / 'meta.csv'}:{line}", {**row, "split": splits[number]}
+    for index, (line, row) in enumerate(rows):
+        yield f"{meta / 'meta.csv'}:{line}", {**row, "split": splits[index]}
 
 
 SOURCE = SourceTable(

@@ -27,9 +27,11 @@ def steps_of(settings: list[str], arguments: argparse.Namespace) -> list[dict[st
     """The log of one training, in a process and a run folder of its own."""
     with tempfile.TemporaryDirectory() as runs:
         shared = [str(arguments.recipe), f"grpo.init={arguments.init.resolve()}", f"grpo.max_steps={arguments.steps}"]
-        shared += ["grpo.save_strategy=no", *settings, "--runs", runs]
+        shared += ['grpo.save_strategy="no"', *settings, "--runs", runs]
         command = [sys.executable, "-m", "skinrl.cli", "grpo", *shared]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode:
+            sys.exit(f"{' '.join(command)} failed:\n{done.stderr[-2000:]}")
         (log,) = Path(runs).glob("*/*/grpo/metrics.jsonl")
         rows = [json.loads(line) for line in log.read_text().splitlines()]
     return [row for row in rows if "grad_norm" in row]

@@ -21,6 +21,18 @@ def tokenizer_of(processor: Any) -> Any:
     return getattr(processor, "tokenizer", processor)
 
 
+def generation_prompt(processor: Any) -> str:
+    """What the chat template writes after a user's message, where the model is to go on: ``<think>`` with some."""
+    content: Any = "x"
+    if hasattr(processor, "image_processor"):
+        content = [{"type": "text", "text": "x"}]
+    messages = [{"role": "user", "content": content}]
+    without, written = (
+        processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=add) for add in (False, True)
+    )
+    return str(written).removeprefix(str(without))
+
+
 def conversation(processor: Any, request: Request) -> list[dict[str, Any]]:
     """The request's messages as the processor wants them, images filled in where TRL would put them.
 

@@ -6,8 +6,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
-from skinrl.report import DiagnosticReport, looks_cut, parse_report
-from skinrl.taxonomy.answer import ANSWER_OUTCOMES, Answer, read_answer
+from skinrl.report import DiagnosticReport, ParsedReport, looks_cut, parse_report
+from skinrl.taxonomy.answer import ANSWER_OUTCOMES, Answer, answer_of, look_up_together
 from skinrl.taxonomy.graph import Taxonomy
 
 Completion = str | Sequence[Mapping[str, Any]]
@@ -73,18 +73,64 @@ def column(name: str, values: Sequence[_T] | None, default: _T, count: int) -> S
     return values
 
 
-class Batch(NamedTuple):
-    """Columns of a batch in plain form, each as long as the batch, and the answer read from each row."""
+class Parsed(NamedTuple):
+    """Columns of a batch in plain form, each as long as the batch, and the report of each row."""
 
     texts: tuple[str, ...]
     options: tuple[tuple[str, ...], ...]
-    option_nodes: tuple[tuple[str | None, ...], ...]
     finished: tuple[bool | None, ...]
     prefilled: tuple[str, ...]
+    reports: tuple[ParsedReport, ...]
+
+
+class Batch(NamedTuple):
+    """A parsed batch with the nodes of its options, and the answer read from each row."""
+
+    parsed: Parsed
+    option_nodes: tuple[tuple[str | None, ...], ...]
     answers: tuple[Answer, ...]
 
 
-_last: tuple[Taxonomy, str, Batch] | None = None  # the batch before: the rewards of a step read the same one in turn
+# The batch before: the rewards of a step read the same one in turn.
+_parsed: tuple[str, Parsed] | None = None
+_last: tuple[Taxonomy, Batch] | None = None
+
+
+def parse_batch(
+    completions: Sequence[Completion],
+    options: Sequence[Sequence[str] | None] | None = None,
+    finished: Sequence[bool | None] | None = None,
+    prefilled: Sequence[str | None] | None = None,
+    style: str = "report",
+) -> Parsed:
+    """Parse a batch once, however many rewards ask for it, and equal completions once; see `read_answers`."""
+    global _parsed
+    count = len(completions)
+    columns = (
+        tuple(map(completion_text, completions)),
+        tuple([tuple(names) if names else () for names in column("options", options, (), count)]),
+        tuple(column("finished", finished, None, count)),
+        tuple([before or "" for before in column("prefilled", prefilled, "", count)]),
+    )
+    last = _parsed
+    if last is not None and last[0] == style and last[1][:4] == columns:
+        return last[1]
+    known: dict[tuple[Any, ...], ParsedReport] = {}
+    reports = []
+    for row in zip(*columns, strict=True):
+        report = known.get(row)
+        if report is None:
+            report = known[row] = _parse(style, *row)
+        reports.append(report)
+    parsed = Parsed(*columns, tuple(reports))
+    _parsed = (style, parsed)
+    return parsed
+
+
+def _parse(style: str, text: str, names: tuple[str, ...], done: bool | None, before: str) -> ParsedReport:
+    if done is None:
+        done = not looks_cut(text, prefilled=before, style=style)
+    return parse_report(text, options=names, finished=done, prefilled=before, style=style, thinking=False)
 
 
 def read_batch(
@@ -98,35 +144,17 @@ def read_batch(
 ) -> Batch:
     """Read a batch once, however many rewards ask for it; see `read_answers`."""
     global _last
-    count = len(completions)
-    batch = Batch(
-        tuple(map(completion_text, completions)),
-        tuple([tuple(names) if names else () for names in column("options", options, (), count)]),
-        tuple([tuple(nodes) if nodes else () for nodes in column("option_nodes", option_nodes, (), count)]),
-        tuple(column("finished", finished, None, count)),
-        tuple([before or "" for before in column("prefilled", prefilled, "", count)]),
-        (),
-    )
+    parsed = parse_batch(completions, options, finished, prefilled, style)
+    column_of_nodes = column("option_nodes", option_nodes, (), len(completions))
+    nodes = tuple([tuple(offered) if offered else () for offered in column_of_nodes])
     last = _last
-    if last is not None and last[0] is taxonomy and last[1] == style and last[2][:5] == batch[:5]:
-        return last[2]
-    batch = batch._replace(answers=tuple(_read(taxonomy, style, *row) for row in zip(*batch[:5], strict=True)))
-    _last = (taxonomy, style, batch)
+    if last is not None and last[0] is taxonomy and last[1].parsed is parsed and last[1].option_nodes == nodes:
+        return last[1]
+    look_up_together(parsed.reports, taxonomy)
+    rows = zip(parsed.reports, parsed.options, nodes, strict=True)
+    batch = Batch(parsed, nodes, tuple([answer_of(*row, taxonomy) for row in rows]))
+    _last = (taxonomy, batch)
     return batch
-
-
-def _read(
-    taxonomy: Taxonomy,
-    style: str,
-    text: str,
-    names: tuple[str, ...],
-    nodes: tuple[str | None, ...],
-    done: bool | None,
-    before: str,
-) -> Answer:
-    if done is None:
-        done = not looks_cut(text, prefilled=before, style=style)
-    return read_answer(text, taxonomy, options=names, option_nodes=nodes, finished=done, prefilled=before, style=style)
 
 
 def read_answers(
@@ -157,9 +185,14 @@ def read_golds(
         ValueError: a row with another number of weights than of nodes.
     """
     golds: list[Gold] = []
+    last: tuple[object, object] | None = None  # the rows of a group follow each other, with the same golds
     nodes_of = column("gold_nodes", gold_nodes, None, count)
-    for nodes, weights in zip(nodes_of, column("gold_weights", gold_weights, None, count), strict=True):
-        nodes = nodes or ()
+    for row in zip(nodes_of, column("gold_weights", gold_weights, None, count), strict=True):
+        if row == last:
+            golds.append(golds[-1])
+            continue
+        last = row
+        nodes, weights = row[0] or (), row[1]
         weights = [1.0 / (len(nodes) or 1)] * len(nodes) if weights is None else weights
         if len(nodes) != len(weights):
             raise ValueError(f"gold_nodes {list(nodes)} and gold_weights {list(weights)} differ in length")
@@ -200,12 +233,12 @@ class Row(NamedTuple):
         """Whether the report is valid, whole, and names a disease of the taxonomy or none (``undetermined``)."""
         return self.answer.outcome == "ok"
 
-    def report(self, style: str) -> DiagnosticReport:
+    def report(self) -> DiagnosticReport:
         """The report with its thinking block; only where the row is readable."""
-        parsed = parse_report(self.text, options=self.options, prefilled=self.prefilled, style=style)
-        if parsed.report is None:
-            raise ValueError(f"no report can be read: {parsed.reason}")
-        return parsed.report
+        report = self.answer.parsed.whole().report
+        if report is None:
+            raise ValueError(f"no report can be read: {self.answer.parsed.reason}")
+        return report
 
 
 class AnswerReward(ABC):
@@ -232,6 +265,10 @@ class AnswerReward(ABC):
     @abstractmethod
     def score(self, row: Row) -> float | None:
         """0 for a wrong answer, `None` for a prompt that cannot be scored, whatever the answer."""
+
+    def score_all(self, rows: Sequence[Row]) -> list[float | None]:
+        """`score` of each row; for a subclass that is quicker with all of them at once."""
+        return [self.score(row) for row in rows]
 
     def why(self, row: Row, score: float | None) -> Mapping[str, Any]:
         """Columns of the completions table, by their last name; the same ones for every row."""
@@ -260,9 +297,10 @@ class AnswerReward(ABC):
         golds = read_golds(count, gold_nodes, gold_weights)
         own = [column(name, kwargs.get(name), None, count) for name in self.columns]
         extra = list(zip(*own, strict=True)) if own else [()] * count
-        columns = (batch.answers, golds, batch.options, batch.option_nodes, batch.texts, batch.prefilled, extra)
+        parsed = batch.parsed
+        columns = (batch.answers, golds, parsed.options, batch.option_nodes, parsed.texts, parsed.prefilled, extra)
         rows = list(map(Row, *columns))
-        scores = [self.score(row) for row in rows]
+        scores = self.score_all(rows)
         log_answers(self.__name__, batch.answers, log_extra, log_metric)
         if log_extra is not None and rows:
             told = [self.why(row, score) for row, score in zip(rows, scores, strict=True)]

@@ -5,26 +5,35 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Any
+from itertools import islice
+from typing import Any, NamedTuple
 
 from skinrl.errors import PluginError
+from skinrl.report import listed_names
 from skinrl.rewards.base import AnswerReward, Gold, Row
 from skinrl.rewards.facts import differential_edges, neighbours
 from skinrl.taxonomy.graph import Taxonomy
 
 LONGEST = 5  # items that are read; a longer list is a bet on everything
 _LONGEST_NAME = 200  # characters
+_KEPT = 16_384  # golds whose neighbours are remembered
+_NONE = frozenset[str]()
 
 
-def listed_nodes(taxonomy: Taxonomy, row: Row, style: str) -> list[str | None]:
-    """Node of each item of a readable report's differential, at most `LONGEST`; `None` for a name that has none."""
-    names = [item.name for item in row.report(style).differential[:LONGEST]]
-    resolve = taxonomy.resolve
-    found = [match.node if len(name) <= _LONGEST_NAME and (match := resolve(name)) else None for name in names]
-    if row.options:
-        offered = _offered(tuple(row.options), tuple(row.option_nodes))
-        found = [offered.get(_plain(name), node) for name, node in zip(names, found, strict=True)]
-    return found
+def listed_nodes(taxonomy: Taxonomy, rows: Sequence[Row]) -> list[list[str | None]]:
+    """Node of each item of each row's differential, at most `LONGEST`; `None` for a name that has none.
+
+    Empty where no report can be read. All names are looked up together, which is quicker than one by one.
+    """
+    names = [listed_names(row.answer.parsed.thoughts, LONGEST) if row.readable else [] for row in rows]
+    found = taxonomy.resolve_many([name if len(name) <= _LONGEST_NAME else "" for row in names for name in row])
+    nodes = iter([match.node if match is not None else None for match in found])
+    listed = [list(islice(nodes, len(row))) for row in names]
+    for at, row in enumerate(rows):
+        if row.options and listed[at]:
+            offered = _offered(tuple(row.options), tuple(row.option_nodes))
+            listed[at] = [offered.get(_plain(name), node) for name, node in zip(names[at], listed[at], strict=True)]
+    return listed
 
 
 @lru_cache(maxsize=1024)
@@ -33,6 +42,7 @@ def _offered(options: tuple[str, ...], nodes: tuple[str | None, ...]) -> Mapping
     return {_plain(name): node or None for name, node in zip(options, nodes, strict=True)}
 
 
+@lru_cache(maxsize=4096)
 def _plain(name: str) -> str:
     return " ".join(name.split()).casefold()
 
@@ -44,18 +54,21 @@ def score_listed(taxonomy: Taxonomy, listed: Sequence[str | None], gold: Gold) -
     any order. The root says nothing and is left out.
     """
     golds = [(node, weight) for node, weight in gold if weight and node != taxonomy.root]
+    lines = [taxonomy.ancestors(item) if item else _NONE for item in listed]
     if len(golds) == 1:  # as almost always
-        only = golds[0][0]
-        ranks = (rank for rank, item in enumerate(listed, start=1) if item and only in taxonomy.ancestors(item))
-        return 1.0 / next(ranks, math.inf)
-    earned = []
-    for node, weight in golds:
-        ranks = (rank for rank, item in enumerate(listed, start=1) if item and node in taxonomy.ancestors(item))
-        rank = next(ranks, None)
-        earned.append(weight / rank if rank else 0.0)
+        return 1.0 / _rank(lines, golds[0][0])
+    earned = [weight / _rank(lines, node) for node, weight in golds]
     weights = sorted((weight for _, weight in golds), reverse=True)[:LONGEST]
     best = math.fsum(weight / rank for rank, weight in enumerate(weights, start=1))
     return min(math.fsum(earned) / best, 1.0) if best else 0.0
+
+
+def _rank(lines: Sequence[frozenset[str]], node: str) -> float:
+    """Place of the first item at or below a node, infinite where there is none."""
+    for rank, line in enumerate(lines, start=1):
+        if node in line:
+            return rank
+    return math.inf
 
 
 def get_differential_reward(
@@ -93,26 +106,40 @@ class DifferentialReward(AnswerReward):
         self.alternatives = alternatives
         self._edges = differential_edges(taxonomy, unreviewed=unreviewed)
         self._neighbours: dict[str, frozenset[str]] = {}
+        self._wanted: dict[Gold, _Wanted] = {}
 
     def score(self, row: Row) -> float | None:
-        if not any(weight and node != self.taxonomy.root for node, weight in row.gold):
-            return None
-        if not row.readable:
-            return 0.0
-        listed = listed_nodes(self.taxonomy, row, self.style)
-        high = score_listed(self.taxonomy, listed, row.gold)
-        real = self._real(listed, row.gold) if high else None
-        return high if real is None else high * (1.0 - self.alternatives + self.alternatives * real)
+        return self.score_all([row])[0]
 
-    def _real(self, listed: Sequence[str | None], gold: Gold) -> float | None:
-        """Share of the items beside the golds that are real neighbours; `None` where none is known."""
-        known = frozenset[str]().union(*(self._near(node) for node, weight in gold if weight))
-        if not known:
+    def score_all(self, rows: Sequence[Row]) -> list[float | None]:
+        listed = listed_nodes(self.taxonomy, rows)
+        return [self._score(row, items) for row, items in zip(rows, listed, strict=True)]
+
+    def _score(self, row: Row, listed: Sequence[str | None]) -> float | None:
+        wanted = self._want(row.gold)
+        if not wanted.nodes:
             return None
-        golds = {node for node, weight in gold if weight}
-        others = [item for item in listed if item is None or golds.isdisjoint(self.taxonomy.ancestors(item))]
-        real = {item for item in others if item and not known.isdisjoint(self.taxonomy.ancestors(item))}
+        high = score_listed(self.taxonomy, listed, row.gold) if listed else 0.0
+        if not high or not wanted.near:
+            return high
+        return high * (1.0 - self.alternatives + self.alternatives * self._real(listed, wanted))
+
+    def _real(self, listed: Sequence[str | None], wanted: _Wanted) -> float:
+        """Share of the items beside the golds that are real neighbours."""
+        above = [(item, self.taxonomy.ancestors(item) if item else _NONE) for item in listed]
+        others = [(item, line) for item, line in above if wanted.nodes.isdisjoint(line)]
+        real = {item for item, line in others if not wanted.near.isdisjoint(line)}
         return len(real) / len(others) if others else 0.0
+
+    def _want(self, gold: Gold) -> _Wanted:
+        found = self._wanted.get(gold)
+        if found is None:
+            nodes = frozenset(node for node, weight in gold if weight and node != self.taxonomy.root)
+            found = _Wanted(nodes, frozenset[str]().union(*(self._near(node) for node in nodes)))
+            if len(self._wanted) >= _KEPT:
+                self._wanted.clear()
+            self._wanted[gold] = found
+        return found
 
     def _near(self, node: str) -> frozenset[str]:
         found = self._neighbours.get(node)
@@ -121,12 +148,17 @@ class DifferentialReward(AnswerReward):
         return found
 
     def why(self, row: Row, score: float | None) -> Mapping[str, Any]:
-        listed = listed_nodes(self.taxonomy, row, self.style) if row.readable else []
-        return {"listed": ", ".join(node or "[unknown]" for node in listed)}
+        return {"listed": ", ".join(node or "[unknown]" for node in listed_nodes(self.taxonomy, [row])[0])}
 
     def metrics(self, rows: Sequence[Row], scores: Sequence[float | None]) -> Mapping[str, float]:
-        known = sum(any(self._near(node) for node, weight in row.gold if weight) for row in rows)
-        return {"neighbours_known": known / len(rows)}
+        return {"neighbours_known": sum(bool(self._want(row.gold).near) for row in rows) / len(rows)}
+
+
+class _Wanted(NamedTuple):
+    """The golds that say something, and their neighbours."""
+
+    nodes: frozenset[str]
+    near: frozenset[str]
 
 
 def get_consistency_reward(taxonomy: Taxonomy, style: str = "report") -> ConsistencyReward:
@@ -150,9 +182,8 @@ class ConsistencyReward(AnswerReward):
     def score(self, row: Row) -> float | None:
         if not row.readable or row.answer.node is None:
             return 0.0
-        head = next(iter(listed_nodes(self.taxonomy, row, self.style)), None)
+        head = next(iter(listed_nodes(self.taxonomy, [row])[0]), None)
         return float(head is not None and row.answer.node in self.taxonomy.ancestors(head))
 
     def why(self, row: Row, score: float | None) -> Mapping[str, Any]:
-        listed = listed_nodes(self.taxonomy, row, self.style) if row.readable else []
-        return {"head": next(iter(listed), None) or ""}
+        return {"head": next(iter(listed_nodes(self.taxonomy, [row])[0]), None) or ""}

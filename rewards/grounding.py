@@ -131,12 +131,12 @@ class GroundingReward(AnswerReward):
             return None
         if not row.readable:
             return 0.0
-        return score_findings(row.report(self.style).findings, recorded, self.vocabulary)[0]
+        return score_findings(row.report().findings, recorded, self.vocabulary)[0]
 
     def why(self, row: Row, score: float | None) -> Mapping[str, Any]:
         if not score and (score is None or not row.readable):
             return {"right": "", "wrong": ""}
-        findings = row.report(self.style).findings
+        findings = row.report().findings
         _, right, wrong = score_findings(findings, read_concepts(row.extra[0]), self.vocabulary)
         return {"right": ", ".join(sorted(right)), "wrong": ", ".join(sorted(wrong))}
 

@@ -11,7 +11,7 @@ from skinrl.rewards.base import Completion, Gold, LogExtra, LogMetric, log_answe
 from skinrl.taxonomy.answer import Answer
 from skinrl.taxonomy.graph import Taxonomy
 from skinrl.taxonomy.measures import MEASURES, RELATIONS, Measure, information_content_of, relation
-from skinrl.taxonomy.similarity import expected_credit
+from skinrl.taxonomy.similarity import expected_credit, question_of
 
 
 def score_hierarchy(
@@ -100,12 +100,13 @@ class HierarchyReward:
         answers = read_answers(self.taxonomy, completions, options, option_nodes, finished, prefilled, self.style)
         golds = read_golds(len(answers), gold_nodes, gold_weights)
         offered = option_nodes if option_nodes is not None else [()] * len(answers)
-        scores = [
-            score_hierarchy(
-                self.taxonomy, answer, gold, nodes or (), measure=self.measure, undetermined=self.undetermined
-            )
-            for answer, gold, nodes in zip(answers, golds, offered, strict=True)
-        ]
+        scores: list[float | None] = []
+        last: tuple[object, object] | None = None
+        for answer, gold, nodes in zip(answers, golds, offered, strict=True):
+            if last is None or last[0] is not gold or last[1] != nodes:  # once for the completions of a group
+                last, question = (gold, nodes), question_of(self.taxonomy, gold, nodes, self.measure)
+            value = question.credit(self.taxonomy, answer.node)
+            scores.append(self.undetermined if answer.undetermined and value is not None else value)
         log_answers(self.__name__, answers, log_extra, log_metric)
         if log_extra is not None or log_metric is not None:
             relations = [relation_to(self.taxonomy, answer, gold) for answer, gold in zip(answers, golds, strict=True)]

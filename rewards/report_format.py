@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from skinrl.report import looks_cut, parse_report
-from skinrl.rewards.base import Completion, LogExtra, LogMetric, column, completion_text
+from skinrl.report import looks_cut
+from skinrl.rewards.base import Completion, LogExtra, LogMetric, parse_batch
 
 
 def report_format_reward(
@@ -76,21 +76,8 @@ def _score(
     log_extra: LogExtra | None,
     log_metric: LogMetric | None,
 ) -> list[float | None]:
-    count = len(completions)
-    rows = zip(
-        completions,
-        column("options", options, (), count),
-        column("finished", finished, None, count),
-        column("prefilled", prefilled, "", count),
-        strict=True,
-    )
-    reasons = []
-    for completion, names, done, before in rows:
-        text, before = completion_text(completion), before or ""
-        if done is None:
-            done = not looks_cut(text, prefilled=before, style=style)
-        parsed = parse_report(text, options=names or (), finished=done, prefilled=before, style=style, thinking=False)
-        reasons.append(parsed.reason)
+    parsed = parse_batch(completions, options, finished, prefilled, style)
+    reasons = [report.reason for report in parsed.reports]
     if log_extra is not None:
         log_extra(f"{name}/fault", reasons)
     if log_metric is not None and reasons:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from itertools import combinations
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from skinrl.errors import DataError
 from skinrl.report import UNDETERMINED, ParsedReport, option_letter, parse_report
@@ -17,8 +16,7 @@ ANSWER_OUTCOMES = ("ok", "invalid", "truncated", "unresolved")
 _LONGEST_NAME = 200  # characters; a longer Diagnosis line is prose, and no name is looked for in it
 
 
-@dataclass(frozen=True)
-class Answer:
+class Answer(NamedTuple):
     """What a completion answered.
 
     Args:
@@ -69,9 +67,20 @@ def read_answer(
     Raises:
         DataError: ``options`` and ``option_nodes`` of different length, or an unknown style.
     """
+    parsed = parse_report(text, options=options, finished=finished, prefilled=prefilled, style=style, thinking=False)
+    return answer_of(parsed, options, option_nodes, taxonomy)
+
+
+def answer_of(
+    parsed: ParsedReport, options: Sequence[str], option_nodes: Sequence[str | None], taxonomy: Taxonomy
+) -> Answer:
+    """The same for a completion that was parsed, with these options, before.
+
+    Raises:
+        DataError: ``options`` and ``option_nodes`` of different length.
+    """
     if len(options) != len(option_nodes):
         raise DataError(f"{len(options)} options but {len(option_nodes)} option nodes; each option needs its node")
-    parsed = parse_report(text, options=options, finished=finished, prefilled=prefilled, style=style, thinking=False)
     report = parsed.report
     if report is None:
         return Answer(parsed.outcome, None, None, None, False, parsed, parsed.reason)
@@ -86,6 +95,12 @@ def read_answer(
     if outcome == "invalid":
         return Answer(outcome, None, None, None, False, parsed, reason)
     return Answer(outcome, node, report.malignancy, report.confidence, undetermined, parsed, reason)
+
+
+def look_up_together(reports: Iterable[ParsedReport], taxonomy: Taxonomy) -> None:
+    """Look all free names up at once, for `answer_of` to find: quicker where many hold typing errors."""
+    said = [one.report.diagnosis for one in reports if one.report is not None and one.option is None]
+    taxonomy.resolve_many([name for name in said if len(name) <= _LONGEST_NAME])
 
 
 def _index(letter: str) -> int:

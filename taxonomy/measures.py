@@ -195,19 +195,22 @@ class Measure:
         maximum: what the gold earns.
         normalised: whether an expected credit is divided by the best attainable one. Published forms keep their own
             numbers and are not.
+        climbs: whether a node never earns more than a parent that has all ancestors that the node shares with the
+            gold, unless the node is the gold or above it; then the best answer is sought in few places.
     """
 
     name: str
     credit: Callable[[Taxonomy, str, str, Sequence[str]], float]
     maximum: float = 1.0
     normalised: bool = False
+    climbs: bool = False
 
 
 MEASURES: Mapping[str, Measure] = {
     measure.name: measure
     for measure in (
-        Measure("default", credit, normalised=True),
-        Measure("exact", exact, normalised=True),
+        Measure("default", credit, normalised=True, climbs=True),
+        Measure("exact", exact, normalised=True, climbs=True),
         Measure("skin_r1_paper", skin_r1_paper, maximum=0.75),
         Measure("skin_r1_code", skin_r1_code, maximum=0.75),
         Measure("common_ancestor_depth", common_ancestor_depth),

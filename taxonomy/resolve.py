@@ -99,6 +99,10 @@ class Resolver:
     def resolve_many(self, texts: Sequence[str]) -> list[Match | None]:
         """The same for many texts: typing errors are looked up for all of them together."""
         cache, listed = self._cache, self._lexicon.listed
+        try:
+            return [cache[text] for text in texts]
+        except KeyError:  # not all of them were read before
+            pass
         found: dict[str, Match | None] = {}
         pending: list[str] = []
         for text in texts:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import math
 import weakref
-from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from skinrl.errors import TaxonomyError
 from skinrl.taxonomy.measures import MEASURES, Measure
@@ -18,10 +18,8 @@ from skinrl.taxonomy.measures import MEASURES, Measure
 if TYPE_CHECKING:
     from skinrl.taxonomy.graph import Taxonomy
 
-_K = TypeVar("_K", bound=Hashable)
-_V = TypeVar("_V")
-_CACHE_LIMIT = 1 << 17  # entries; a full cache is emptied, so that an endless run stays small
-_ROWS = 1024  # golds of weighted differentials whose credits over all nodes are kept
+_NONE = frozenset[str]()
+_CACHE_LIMIT = 1 << 16  # questions; a full cache is emptied, so that an endless run stays small
 
 
 def expected_credit(
@@ -50,33 +48,53 @@ def expected_credit(
     Raises:
         TaxonomyError: unknown measure, an id that the taxonomy does not have, a negative weight.
     """
-    tables = _tables(taxonomy)
-    key = (measure, tuple((node, weight) for node, weight in gold), tuple(option_nodes or ()))
-    question = tables.questions.get(key)
+    return question_of(taxonomy, gold, option_nodes, measure).credit(taxonomy, answer)
+
+
+def question_of(
+    taxonomy: Taxonomy,
+    gold: Sequence[tuple[str, float]],
+    option_nodes: Sequence[str | None] | None = None,
+    measure: str | Measure = "default",
+) -> Question:
+    """What `expected_credit` works out once for all answers to a question; the arguments are the same."""
+    known = _questions(taxonomy)
+    key = (measure, tuple(gold), tuple(option_nodes or ()))
+    question = known.get(key)
     if question is None:
-        question = _remember(tables.questions, key, _prepare(taxonomy, *key))
-    if question.best is None:
-        return None
-    if answer is None:
-        return 0.0
-    pair = (answer, key)
-    value = tables.values.get(pair)
-    if value is None:
-        taxonomy.node(answer)
-        value = _remember(tables.values, pair, min(question.of(taxonomy, answer) / question.best, 1.0))
-    return value
+        if len(known) >= _CACHE_LIMIT:
+            known.clear()
+        question = known[key] = _prepare(taxonomy, *key)
+    return question
 
 
-@dataclass(frozen=True)
-class _Question:
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Golds with weights that sum to 1, the options offered, and the best that any answer can attain.
+
+    ``best`` is `None` where no answer can be scored.
+    """
+
     measure: Measure
     gold: tuple[tuple[str, float], ...]
     offered: tuple[str, ...]
     best: float | None = None
 
+    def credit(self, taxonomy: Taxonomy, answer: str | None) -> float | None:
+        """See `expected_credit`."""
+        if self.best is None:
+            return None
+        if answer is None:
+            return 0.0
+        return min(self.of(taxonomy, taxonomy.node(answer).id) / self.best, 1.0)
+
     def of(self, taxonomy: Taxonomy, answer: str) -> float:
+        """The expectation over the golds."""
+        credit = self.measure.credit
+        if len(self.gold) == 1:  # as almost always; its weight is 1
+            return credit(taxonomy, answer, self.gold[0][0], self.offered)
         # fsum: the sum must not depend on the order in which the golds are listed
-        return math.fsum(w * self.measure.credit(taxonomy, answer, node, self.offered) for node, w in self.gold)
+        return math.fsum([weight * credit(taxonomy, answer, node, self.offered) for node, weight in self.gold])
 
 
 def measure_of(measure: str | Measure) -> Measure:
@@ -97,66 +115,74 @@ def _prepare(
     measure: str | Measure,
     gold: tuple[tuple[str, float], ...],
     option_nodes: tuple[str | None, ...],
-) -> _Question:
+) -> Question:
     form = measure_of(measure)
-    offered = tuple(taxonomy.node(node).id for node in option_nodes if node)
+    offered = tuple([taxonomy.node(node).id for node in option_nodes if node])
     for node, weight in gold:
         taxonomy.node(node)
         if not 0 <= weight < math.inf:
             raise TaxonomyError(f"gold {node!r} has the weight {weight}; weights must be numbers of 0 or more")
-    total = math.fsum(weight for node, weight in gold if node != taxonomy.root)
+    total = math.fsum([weight for node, weight in gold if node != taxonomy.root])
     if not total:
-        return _Question(form, (), offered)
-    scaled = tuple((node, weight / total) for node, weight in gold if node != taxonomy.root and weight)
-    question = _Question(form, scaled, offered)
+        return Question(form, (), offered)
+    scaled = tuple([(node, weight / total) for node, weight in gold if node != taxonomy.root and weight])
+    question = Question(form, scaled, offered)
     if offered:
-        best = max(question.of(taxonomy, node) for node in offered)
+        best = max([question.of(taxonomy, node) for node in offered])
         best = best if form.normalised or not best else 1.0
     elif not form.normalised:
         best = 1.0
     elif len(scaled) == 1:
         best = question.of(taxonomy, scaled[0][0])
     else:
-        rows = [(_credits(taxonomy, form, node), weight) for node, weight in scaled]
-        nodes = set[str]().union(*(row for row, _ in rows))
-        best = max(math.fsum([weight * row.get(node, 0.0) for row, weight in rows]) for node in nodes)
-    return _Question(form, scaled, offered, best or None)
+        best = max([question.of(taxonomy, node) for node in _candidates(taxonomy, question)])
+    return Question(form, scaled, offered, best or None)
 
 
-def _credits(taxonomy: Taxonomy, measure: Measure, gold: str) -> dict[str, float]:
-    """Credit of every node that earns any for this gold, in an open question; so that many differentials share it."""
-    tables = _tables(taxonomy)
-    row = tables.rows.get((measure, gold))
-    if row is None:
-        tops = (node for node in taxonomy.ancestors(gold) if taxonomy.root in taxonomy.parents(node))
-        near = set[str]().union(*((top, *taxonomy.descendants(top)) for top in tops))  # the rest earns 0
-        credits = ((node, measure.credit(taxonomy, node, gold, ())) for node in near)
-        row = _remember(tables.rows, (measure, gold), {node: value for node, value in credits if value}, _ROWS)
-    return row
+def _candidates(taxonomy: Taxonomy, question: Question) -> Iterable[str]:
+    """Nodes of which one is the best answer to an open question.
+
+    A node that is neither a gold nor above one, and has one parent, earns no more than this parent: it shares the
+    same ancestors with each gold and has one more of its own; what it lies below, the parent is or lies below; and a
+    parent is on its child's side or on none. The same holds where one of several parents already has all ancestors
+    that the node shares with the golds. And a node that shares ancestors with one of the golds alone earns no more
+    than that gold.
+    """
+    if not question.measure.climbs:
+        return taxonomy.ids
+    golds = {node for node, _ in question.gold}
+    lines = [taxonomy.ancestors(gold) for gold in golds]
+    above = _NONE.union(*lines)
+    joining = [node for node, others in _several_parents(taxonomy).items() if not others.isdisjoint(above)]
+    golds.update(
+        node
+        for node in (*above, *joining)
+        if sum([not line.isdisjoint(taxonomy.ancestors(node)) for line in lines]) > 1
+    )
+    return golds
 
 
-@dataclass
-class _Tables:
-    """What was worked out for one taxonomy."""
-
-    questions: dict[tuple[Any, ...], _Question] = field(default_factory=dict)
-    values: dict[tuple[Any, ...], float] = field(default_factory=dict)
-    rows: dict[tuple[Measure, str], dict[str, float]] = field(default_factory=dict)
-
-
-def _remember(cache: dict[_K, _V], key: _K, value: _V, limit: int | None = None) -> _V:
-    if len(cache) >= (limit or _CACHE_LIMIT):
-        cache.clear()
-    cache[key] = value
-    return value
+def _several_parents(taxonomy: Taxonomy) -> dict[str, frozenset[str]]:
+    """Nodes with several parents -> their ancestors that are not above or at the first one."""
+    found = _JOINS.get(id(taxonomy))
+    if found is None:
+        joins = [node for node in taxonomy.ids if len(taxonomy.parents(node)) > 1]
+        found = {
+            node: taxonomy.ancestors(node) - taxonomy.ancestors(taxonomy.parents(node)[0]) - {node} for node in joins
+        }
+        _JOINS[id(taxonomy)] = found
+        weakref.finalize(taxonomy, _JOINS.pop, id(taxonomy), None)
+    return found
 
 
-_TABLES: dict[int, _Tables] = {}  # by identity of a live taxonomy: a weak dictionary would cost as much as a credit
+# What was worked out for one taxonomy, by identity of a live one: a weak dictionary would cost as much as a credit.
+_QUESTIONS: dict[int, dict[tuple[Any, ...], Question]] = {}
+_JOINS: dict[int, dict[str, frozenset[str]]] = {}
 
 
-def _tables(taxonomy: Taxonomy) -> _Tables:
-    tables = _TABLES.get(id(taxonomy))
-    if tables is None:
-        tables = _TABLES[id(taxonomy)] = _Tables()
-        weakref.finalize(taxonomy, _TABLES.pop, id(taxonomy), None)
-    return tables
+def _questions(taxonomy: Taxonomy) -> dict[tuple[Any, ...], Question]:
+    known = _QUESTIONS.get(id(taxonomy))
+    if known is None:
+        known = _QUESTIONS[id(taxonomy)] = {}
+        weakref.finalize(taxonomy, _QUESTIONS.pop, id(taxonomy), None)
+    return known

@@ -13,6 +13,7 @@ from skinrl.report import (
     STYLES,
     DiagnosticReport,
     DifferentialItem,
+    listed_names,
     looks_cut,
     option_letter,
     parse_report,
@@ -371,6 +372,12 @@ def test_no_text_raises(text: str, style: str, options: list[str], finished: boo
     assert parsed.outcome in OUTCOMES
     assert (parsed.report is not None) == (parsed.outcome == "ok") == (not parsed.reason)
     assert parsed.option is None or parsed.outcome == "ok"
+    if parsed.report is not None:  # what was read is never checked again, so it must be what may stand in a report
+        assert DiagnosticReport(**vars(parsed.report)) == parsed.report
+    bare = parse_report(text, options=options, finished=finished, prefilled=prefilled, style=style, thinking=False)
+    assert bare.whole() == parsed
+    if parsed.report is not None:
+        assert listed_names(bare.thoughts, 3) == [item.name for item in parsed.report.differential[:3]]
 
 
 NAMES = st.text(st.characters(codec="utf-8", categories=("Ll", "Lu", "Nd")), min_size=1, max_size=12).map("x".__add__)

@@ -8,7 +8,14 @@ from typing import Any
 import pytest
 from reward_setup import TREE, batch, said
 
-from skinrl.rewards import AnswerReward, Row, builtin_rewards, get_hierarchy_reward, get_malignancy_reward
+from skinrl.rewards import (
+    AnswerReward,
+    Row,
+    builtin_rewards,
+    get_hierarchy_reward,
+    get_malignancy_reward,
+    report_format_reward,
+)
 from skinrl.rewards import base as base_module
 from skinrl.rewards.base import read_answers, read_batch
 from skinrl.taxonomy import Node, Taxonomy
@@ -21,18 +28,26 @@ def messages(texts: list[str]) -> list[list[dict[str, str]]]:
 
 
 def test_the_rewards_of_a_step_read_its_batch_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    read: list[str] = []
-    original = base_module.read_answer
+    calls: list[str] = []
 
-    def counting(text: str, *args: Any, **kwargs: Any) -> Any:
-        read.append(text)
-        return original(text, *args, **kwargs)
+    def counted(name: str) -> Any:
+        original = getattr(base_module, name)
 
-    monkeypatch.setattr(base_module, "read_answer", counting)
-    columns = batch({str(i): f"{text} " for i, text in enumerate(TEXTS)})  # texts that no other test reads
+        def counting(*args: Any, **kwargs: Any) -> Any:
+            calls.append(name)
+            return original(*args, **kwargs)
+
+        return counting
+
+    for name in ("parse_report", "answer_of"):
+        monkeypatch.setattr(base_module, name, counted(name))
+    texts = [f"{text} " for text in TEXTS]  # texts that no other test reads
+    columns = batch({str(i): text for i, text in enumerate([*texts, texts[0]])})
+    report_format_reward(**columns)
     for reward in (get_hierarchy_reward(TREE), get_malignancy_reward(TREE), get_hierarchy_reward(TREE, "wu_palmer")):
         reward(**columns)
-    assert len(read) == len(TEXTS)
+    assert calls.count("parse_report") == len(TEXTS)  # and equal completions once
+    assert calls.count("answer_of") == len(TEXTS) + 1
 
 
 def test_a_reading_is_never_taken_for_that_of_another_batch() -> None:
@@ -69,7 +84,7 @@ class Listens(AnswerReward):
         return None if row.extra[0] is None else float(row.extra[0] and row.readable)
 
     def why(self, row: Row, score: float | None) -> dict[str, Any]:
-        return {"findings": row.report(self.style).findings if row.readable else ""}
+        return {"findings": row.report().findings if row.readable else ""}
 
 
 def test_a_reward_of_ones_own_gets_rows_columns_and_logs() -> None:
@@ -92,7 +107,7 @@ def test_a_reward_of_ones_own_gets_rows_columns_and_logs() -> None:
 def test_the_report_of_an_unreadable_row_is_no_report() -> None:
     (answer,) = read_answers(TREE, [""])
     with pytest.raises(ValueError, match="no report can be read: answer missing"):
-        Row(answer, (), (), (), "", "", ()).report("report")
+        Row(answer, (), (), (), "", "", ()).report()
 
 
 def test_every_built_in_reward_has_one_line() -> None:

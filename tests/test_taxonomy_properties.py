@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import os
 import random
 import shutil
@@ -27,7 +28,7 @@ from skinrl.taxonomy.measures import (
     skin_r1_paper,
     wu_palmer,
 )
-from skinrl.taxonomy.similarity import expected_credit
+from skinrl.taxonomy.similarity import expected_credit, question_of
 
 FILES = Path(__file__).resolve().parents[1] / "taxonomy"
 MALIGNANT = ("malignant", "precancerous or in situ")
@@ -256,6 +257,21 @@ def test_expected_credit_has_a_best_answer_and_ignores_order(taxonomy: Taxonomy,
     shuffled = data.draw(st.permutations(gold))
     turned = data.draw(st.permutations(offered))
     assert values == [expected_credit(taxonomy, n, shuffled, option_nodes=turned) for n in (offered or nodes)]
+
+
+@given(graphs(), st.data())
+@settings(max_examples=100, deadline=None)
+def test_the_best_answer_to_an_open_question_is_found_among_all_nodes(taxonomy: Taxonomy, data: st.DataObject) -> None:
+    weights = st.sampled_from([0.1, 0.3, 0.5, 1.0])
+    gold = data.draw(st.lists(st.tuples(st.sampled_from(golds_of(taxonomy)), weights), min_size=2, max_size=4))
+    total = math.fsum(weight for _, weight in gold)
+    for name in ("default", "exact"):
+        measure = MEASURES[name].credit
+        best = max(
+            math.fsum(weight / total * measure(taxonomy, node, one, ()) for one, weight in gold)
+            for node in taxonomy.ids
+        )
+        assert question_of(taxonomy, gold, measure=name).best == best
 
 
 @given(graphs(), st.randoms(use_true_random=False))

@@ -21,7 +21,7 @@ tables at the top of ``answer_block.py``, and nothing else. Standard library onl
 """
 
 from skinrl.report.answer_block import BEHAVIOUR_VARIANTS, FIELD_VARIANTS, OPTION_VARIANTS
-from skinrl.report.parse import OUTCOMES, ParsedReport, looks_cut, parse_report
+from skinrl.report.parse import OUTCOMES, ParsedReport, listed_names, looks_cut, parse_report
 from skinrl.report.render import (
     BEHAVIOURS,
     STYLES,
@@ -43,6 +43,7 @@ __all__ = [
     "DiagnosticReport",
     "DifferentialItem",
     "ParsedReport",
+    "listed_names",
     "looks_cut",
     "option_letter",
     "parse_report",

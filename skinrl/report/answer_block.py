@@ -72,13 +72,17 @@ def read_diagnosis(value: str, options: tuple[str, ...]) -> tuple[str, str | Non
     value = value.strip()
     if not value:
         raise InvalidError("diagnosis empty")
-    plain = _plain(value)
-    if plain == UNDETERMINED:
+    if value[0] in "uU" and _plain(value) == UNDETERMINED:
         return UNDETERMINED, None
     if not options:
         return value.removesuffix(".").rstrip() or value, None
+    return _choose(value, options)
+
+
+@lru_cache(maxsize=4096)  # the completions of a group choose among the same few
+def _choose(value: str, options: tuple[str, ...]) -> tuple[str, str]:
     letters, names = _option_table(options)
-    by_name = names.get(plain, ())
+    by_name = names.get(_plain(value), ())
     match = _OPTION.fullmatch(value)
     letter = (match["a"] or match["b"] or match["c"]) if match else ""
     if match and letter in letters:
@@ -86,7 +90,7 @@ def read_diagnosis(value: str, options: tuple[str, ...]) -> tuple[str, str | Non
         name = match["b_name"] or match["c_name"]
         if by_name and by_name != (index,):
             raise InvalidError("letter and name disagree")
-        if name is not None and _plain(name) != _plain(options[index]):
+        if name is not None and index not in names.get(_plain(name), ()):
             raise InvalidError("letter and name disagree")
     elif len(by_name) == 1:
         index = by_name[0]

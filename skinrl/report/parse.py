@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from typing import NamedTuple
 
 from skinrl.report.answer_block import READERS, InvalidError, read_diagnosis
 from skinrl.report.render import PARTS, DiagnosticReport, DifferentialItem, tags_of
@@ -13,8 +12,7 @@ from skinrl.report.render import PARTS, DiagnosticReport, DifferentialItem, tags
 OUTCOMES = ("ok", "invalid", "truncated")
 
 
-@dataclass(frozen=True)
-class ParsedReport:
+class ParsedReport(NamedTuple):
     """What became of a completion.
 
     Args:
@@ -22,12 +20,22 @@ class ParsedReport:
         reason: empty when ``ok``, else one of a small set of sentences, fit for counting.
         report: the report when ``ok``, else `None`. Its diagnosis is the option's name where options were offered.
         option: letter of the chosen option, where options were offered and one was chosen.
+        thoughts: the thinking block, where it was left unread.
     """
 
     outcome: str
     reason: str
     report: DiagnosticReport | None
     option: str | None
+    thoughts: str = ""
+
+    def whole(self) -> ParsedReport:
+        """The same with findings, differential and reasoning read."""
+        said = self.report
+        if said is None or not self.thoughts:
+            return self
+        report = _unchecked(said.diagnosis, said.malignancy, said.confidence, *_read_thinking(self.thoughts))
+        return ParsedReport(self.outcome, self.reason, report, self.option)
 
 
 def looks_cut(text: str, *, prefilled: str = "", style: str = "report") -> bool:
@@ -61,44 +69,41 @@ def parse_report(
     Raises:
         DataError: unknown style (a wrong setting, not a wrong text).
     """
+    tags = tags_of(style)
     if not finished:
-        tags_of(style)
         return _TRUNCATED
-    read = _read_whole if thinking else _read_bare
-    if len(text) > _LONGEST_KEPT:
-        return read.__wrapped__(prefilled, text, tuple(options), style)[0]
-    return read(prefilled, text, tuple(options), style)[0]
+    try:
+        thoughts, body = _split_blocks(prefilled + text, tags)
+        written, malignancy, confidence = READERS[style](body)
+        diagnosis, option = read_diagnosis(written, tuple(options))
+    except InvalidError as invalid:
+        return ParsedReport("invalid", str(invalid), None, None)
+    bare = ParsedReport("ok", "", _unchecked(diagnosis, malignancy, confidence), option, thoughts)
+    return bare.whole() if thinking else bare
 
 
 _TRUNCATED = ParsedReport("truncated", "cut off at the length limit", None, None)
-# Several rewards read the same batch one after the other; with these two limits that costs 64 MB at most.
-_KEPT = 4096
-_LONGEST_KEPT = 16_384
 
 
-@lru_cache(maxsize=_KEPT)
-def _read_bare(prefilled: str, text: str, options: tuple[str, ...], style: str) -> tuple[ParsedReport, str]:
-    """The report without its thinking block, and that block."""
-    try:
-        thoughts, body = _split_blocks(prefilled + text, tags_of(style))
-        written, malignancy, confidence = READERS[style](body)
-        diagnosis, option = read_diagnosis(written, options)
-    except InvalidError as invalid:
-        return ParsedReport("invalid", str(invalid), None, None), ""
-    return ParsedReport("ok", "", DiagnosticReport(diagnosis, malignancy, confidence), option), thoughts
-
-
-@lru_cache(maxsize=_KEPT)
-def _read_whole(prefilled: str, text: str, options: tuple[str, ...], style: str) -> tuple[ParsedReport, str]:
-    """The same with findings, differential and reasoning."""
-    bare = _read_bare if len(text) <= _LONGEST_KEPT else _read_bare.__wrapped__
-    parsed, thoughts = bare(prefilled, text, options, style)
-    if parsed.report is None:
-        return parsed, ""
-    findings, differential, reasoning = _read_thinking(thoughts)
-    said = parsed.report  # built anew, which is quicker than dataclasses.replace
-    report = DiagnosticReport(said.diagnosis, said.malignancy, said.confidence, findings, differential, reasoning)
-    return ParsedReport(parsed.outcome, parsed.reason, report, parsed.option), ""
+def _unchecked(
+    diagnosis: str,
+    malignancy: str | None,
+    confidence: int | None,
+    findings: str = "",
+    differential: tuple[DifferentialItem, ...] = (),
+    reasoning: str = "",
+) -> DiagnosticReport:
+    """A report of parts that were read: to check them once more takes as long as to read them."""
+    report = object.__new__(DiagnosticReport)
+    report.__dict__.update(
+        diagnosis=diagnosis,
+        malignancy=malignancy,
+        confidence=confidence,
+        findings=findings,
+        differential=differential,
+        reasoning=reasoning,
+    )
+    return report
 
 
 def _split_blocks(text: str, tags: tuple[str, str, str, str]) -> tuple[str, str]:
@@ -137,22 +142,35 @@ def _wrong_count(open_think: int, close_think: int, open_answer: int, close_answ
 _ITEM = re.compile(r" \d+\. ")  # a pattern that starts with a letter or a space is searched for several times as fast
 
 
-def _read_thinking(thinking: str) -> tuple[str, tuple[DifferentialItem, ...], str]:
-    """Findings, differential and reasoning; text without a heading counts as reasoning."""
+def listed_names(thoughts: str, most: int) -> list[str]:
+    """The first ``most`` names of the differential in a thinking block that was left unread."""
+    return [item.partition(": ")[0] for item in _items(_parts(thoughts)[1])[:most]]
+
+
+def _read_thinking(thoughts: str) -> tuple[str, tuple[DifferentialItem, ...], str]:
+    """Findings, differential and reasoning."""
+    findings, listed, reasoning = _parts(thoughts)
+    return findings, tuple(map(_read_item, _items(listed))), reasoning
+
+
+def _parts(thoughts: str) -> tuple[str, str, str]:
+    """Text under each heading of `PARTS`; what has no heading counts as reasoning."""
     parts: dict[str, list[str]] = {name: [] for name in PARTS}
     current = "Reasoning"
-    for line in thinking.strip().splitlines():
+    for line in thoughts.strip().splitlines():
         name, colon, rest = line.partition(":")
         if colon and name in parts:
             current, line = name, rest.strip()
         parts[current].append(line)
-    findings, listed, reasoning = ("\n".join(parts[name]).strip() for name in PARTS)
-    if not listed:
-        return findings, (), reasoning
+    findings, listed, reasoning = ["\n".join(parts[name]).strip() for name in PARTS]
+    return findings, listed, reasoning
+
+
+def _items(listed: str) -> list[str]:
+    """The numbered items of a differential."""
     if "  " in listed or not listed.isprintable():  # line breaks, and spaces of other kinds
         listed = " ".join(listed.split())
-    items = _ITEM.split(" " + listed)
-    return findings, tuple([_read_item(item) for item in map(str.strip, items) if item]), reasoning
+    return [item for item in map(str.strip, _ITEM.split(" " + listed)) if item]
 
 
 def _read_item(text: str) -> DifferentialItem:

@@ -25,6 +25,8 @@ EXPERIMENT = $(RECIPE) $(OVERRIDES) $(if $(DATA),--data $(DATA)) --run $(RUN)
 # LAUNCH: 1 process, N GPUs of this machine, or the path of an accelerate configuration (several nodes).
 CONFIG = $(if $(wildcard $(LAUNCH)),$(LAUNCH),launch/zero3_$(LAUNCH)gpu.yaml)
 START = $(if $(filter 1,$(LAUNCH)),$(SKINRL),$(PYTHON) -m accelerate.commands.launch --config_file $(CONFIG) $(LAUNCH_ARGS) -m skinrl.cli)
+# The evaluation: N processes of this machine share the cases, on CPU too.
+SHARE = $(if $(filter 1,$(LAUNCH)),$(SKINRL),$(if $(wildcard $(LAUNCH)),$(START),$(PYTHON) -m torch.distributed.run --standalone --nproc_per_node $(LAUNCH) -m skinrl.cli))
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo sft grpo eval doctor test lint types bench soak gpu-smoke wheel lock system-packages chromium clean launch
@@ -56,8 +58,8 @@ sft: setup launch  ## supervised fine-tuning on trajectories, as RECIPE says
 grpo: setup launch  ## GRPO with rewards on the hierarchy, from the SFT of the same RUN
 	$(MEASURED) $(START) grpo $(EXPERIMENT)
 
-eval: setup  ## base, SFT and SFT + GRPO on held-out cases -> runs/<recipe>/<run>/comparison.json
-	$(MEASURED) $(SKINRL) eval $(EXPERIMENT)
+eval: setup  ## base, SFT and SFT + GRPO on held-out cases -> runs/<recipe>/<run>/comparison.json, report.html
+	$(MEASURED) $(SHARE) eval $(EXPERIMENT)
 
 doctor: setup  ## what would fail or silently corrupt a run of RECIPE, before it costs GPU hours
 	$(SKINRL) doctor $(RECIPE)

@@ -240,6 +240,7 @@ _OWNED = {
 }
 
 
+_THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
 _STAY_HERE = ("none", "tensorboard")  # trackers that write files and send nothing
 
 
@@ -279,7 +280,24 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = (), *, data_path: s
         except ValidationError as problem:
             below = (section, "task_metrics")
             raise RecipeError(explain(TaskMetricsSection, problem, file, lines, below)) from problem
+    _refuse_remote_judge(recipe, file, lines)
     return recipe
+
+
+def _refuse_remote_judge(recipe: Recipe, file: Path, lines: Lines) -> None:
+    """Refuse a judge on another host that the recipe does not allow: completions would leave this machine.
+
+    Raises:
+        RecipeError: with the host that ``privacy.allow_remote`` lacks.
+    """
+    judge = recipe.evaluation.judge
+    if judge is None or judge.host in _THIS_MACHINE or judge.host in recipe.privacy.allow_remote:
+        return
+    where = place(file, lines, ("evaluation", "judge", "url"))
+    raise RecipeError(
+        f"{where}: evaluation.judge would send completions and labels to {judge.host}, which privacy.allow_remote "
+        f"does not name; add {judge.host} there, use a judge on this machine, or take the judge out"
+    )
 
 
 def _refuse_remote(recipe: Recipe, section: Literal["sft", "grpo"], file: Path, lines: Lines) -> None:

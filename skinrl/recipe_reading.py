@@ -121,7 +121,7 @@ def resolve_paths(data: dict[str, Any], folder: Path) -> None:
         fix(entry, "fn")
         fix(entry, "factory")
     evaluation = data.get("evaluation")
-    suites = evaluation.get("suites") if isinstance(evaluation, dict) else None
+    suites: Any = evaluation.get("suites") if isinstance(evaluation, dict) else None
     for number, entry in enumerate(suites if isinstance(suites, list) else []):
         if isinstance(entry, str) and _is_file_reference(entry):
             suites[number] = _absolute(entry, folder)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from skinrl.data.entries import DataSpec
     from skinrl.data.loading import LoadedData
     from skinrl.data.record import Record
-    from skinrl.evaluation.suites import Questions
+    from skinrl.evaluation.question_sets import Questions
     from skinrl.recipe import DataSection
 
 EVERYTHING = "all"  # a data entry's split: the whole dataset is the test set
@@ -47,7 +47,7 @@ def main_questions(experiment: Experiment, data: LoadedData) -> tuple[Questions,
 
 def questions_about(experiment: Experiment, data: LoadedData, records: Sequence[Record]) -> Questions:
     """The recipe's own questions about these records."""
-    from skinrl.evaluation.suites import own_questions
+    from skinrl.evaluation.question_sets import own_questions
 
     recipe = experiment.recipe
     return own_questions(records, experiment.taxonomy, recipe.questions, seed=recipe.seed, pools=data.pools)
@@ -62,7 +62,8 @@ def suite_sets(experiment: Experiment, data: LoadedData, learnt: frozenset[str])
     Raises:
         InputError: an unknown suite, or one named twice; DataError: a suite without cases.
     """
-    from skinrl.evaluation.suites import Asking, cases_for, find_suite, neighbours_of, suite_questions
+    from skinrl.evaluation.question_sets import suite_questions
+    from skinrl.evaluation.suites import Asking, cases_for, find_suite, neighbours_of
 
     recipe = experiment.recipe
     chosen = [(entry, find_suite(entry.name, experiment.file.parent)) for entry in recipe.evaluation.suites]

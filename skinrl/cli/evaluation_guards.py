@@ -14,7 +14,7 @@ from skinrl.errors import DataError, RunError
 if TYPE_CHECKING:
     from skinrl.data.loading import LoadedData
     from skinrl.data.record import Record
-    from skinrl.evaluation.suites import Questions
+    from skinrl.evaluation.question_sets import Questions
 
 _PATIENCE = 600.0  # seconds that the other processes wait for the main one to begin
 

@@ -7,7 +7,6 @@ Conditions: greedy, sampled, the controls, the question without a form (`own_for
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,10 +22,10 @@ from skinrl.cli.completions import (
     write_completions,
     write_rows,
 )
+from skinrl.cli.conditions import Answers, Asked
 from skinrl.errors import RunError
 from skinrl.evaluation.formats import (
     ENDING,
-    MOST_SCORED,
     assemble,
     diagnosis_choices,
     empty_head,
@@ -39,76 +38,6 @@ if TYPE_CHECKING:
     from skinrl.cli.evaluation_models import Engine, Model
     from skinrl.engine.base import Request
     from skinrl.evaluation.cases import Case
-    from skinrl.evaluation.control_questions import ControlQuestion
-    from skinrl.evaluation.suites import Questions
-
-BESIDE_CASES = 500  # in other formats, and with scored options
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What one set of questions asks of one model, settled before anything is generated.
-
-    Args:
-        questions: the cases and prompts.
-        samples: completions a case at temperature 1.
-        controls: by name, those that can be asked.
-        formats: positions of the cases that are also asked without a form and with a forced answer; empty: none.
-        scored: positions of the cases whose options are scored.
-    """
-
-    questions: Questions
-    samples: int = 0
-    controls: dict[str, tuple[ControlQuestion, ...]] = field(default_factory=dict)
-    formats: tuple[int, ...] = ()
-    scored: tuple[int, ...] = ()
-
-    @property
-    def own_words(self) -> bool:
-        """Whether the plain question is another one than the question that was asked anyway."""
-        return any(self.questions.plain[n] != self.questions.prompts[n] for n in self.formats)
-
-
-@dataclass(frozen=True)
-class Answers:
-    """All rows of one set of questions, by condition."""
-
-    greedy: list[Any]
-    sampled: list[list[Any]]
-    controls: dict[str, list[Any]]
-    own_format: list[Any]
-    constrained: list[Any]
-    option_logps: list[tuple[float, ...]]
-
-
-def what_to_ask(experiment: Experiment, model: Model, questions: Questions, samples: int) -> Asked:
-    """Settle the conditions of one model and one set of questions."""
-    from skinrl.evaluation.control_questions import control_questions, control_sample
-    from skinrl.evaluation.controls import ANSWERED_CONTROLS, CONTROL_CASES, DEFAULT_CONTROLS
-
-    settings, seed = experiment.recipe.evaluation, experiment.recipe.seed
-    full = settings.controls == "full"
-    named = {"default": DEFAULT_CONTROLS, "full": ANSWERED_CONTROLS, "none": ()}
-    wanted = named[settings.controls] if isinstance(settings.controls, str) else tuple(settings.controls)
-    cases, prompts = questions.cases, questions.prompts
-    chosen = control_sample(cases, limit=None if full else CONTROL_CASES, seed=seed)
-    controls = {
-        name: control_questions(name, cases, prompts, questions.taxonomy, chosen=chosen, seed=seed) for name in wanted
-    }
-    formats = settings.formats == "all" or (settings.formats == "default" and model.untrained)
-    few = control_sample(cases, limit=BESIDE_CASES, seed=seed)
-    scored = [n for n in few if 2 <= len(cases[n].options) <= MOST_SCORED and _differ(cases[n])]
-    return Asked(
-        questions,
-        samples,
-        {name: asked for name, asked in controls.items() if asked},
-        few if formats else (),
-        tuple(scored) if settings.likelihoods else (),
-    )
-
-
-def _differ(case: Case) -> bool:
-    return len(set(case.options)) == len(case.options)
 
 
 class Asker:
@@ -306,7 +235,7 @@ class Asker:
 
 
 def _is_lettered(case: Case, prompt: Sequence[dict[str, Any]]) -> bool:
-    from skinrl.evaluation.suites import is_lettered
+    from skinrl.evaluation.question_sets import is_lettered
 
     return is_lettered(case.options, str(prompt[-1]["content"]))
 

@@ -43,7 +43,9 @@ _BLOCKS = (
 # A whole statement that is a letter, perhaps with a name behind it
 _LETTER_FIRST = re.compile(r"[\s*_(\[]*(?:[Oo]ption\s+)?[(\[]?(?P<letter>[A-Z])(?:[)\].:,*_]|\s*$|\s+-\s)")
 # A letter somewhere in a statement, told from the word "A" by what stands around it
-_LETTER_INSIDE = re.compile(r"(?:\b[Oo]ption\s+\(?|\()(?P<letter>[A-Z])\)?(?![A-Za-z])|\*\*(?P<bold>[A-Z])[.):]?\*\*")
+_LETTER_INSIDE = re.compile(
+    r"\b[Oo]ption\s+\(?(?P<letter>[A-Z])(?![A-Za-z])|\((?P<round>[A-Z])\)|\*\*(?P<bold>[A-Z])[.):]?\*\*"
+)
 
 
 def predict_leniently(case: Case, written: Written, taxonomy: Taxonomy) -> Prediction:
@@ -106,10 +108,10 @@ def _read(said: str, case: Case, taxonomy: Taxonomy) -> tuple[str, str | None, s
 
 def _letters(said: str, count: int) -> set[int]:
     known = {option_letter(index): index for index in range(min(count, 26))}
+    found = {match["letter"] or match["round"] or match["bold"] for match in _LETTER_INSIDE.finditer(said)}
     first = _LETTER_FIRST.match(said)
-    if first and first["letter"] in known:
-        return {known[first["letter"]]}
-    found = {match["letter"] or match["bold"] for match in _LETTER_INSIDE.finditer(said)}
+    if first:
+        found.add(first["letter"])
     return {known[letter] for letter in found if letter in known}
 
 

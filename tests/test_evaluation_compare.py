@@ -106,6 +106,36 @@ def test_an_evaluation_reads_back_with_the_same_numbers(tmp_path):
         read_evaluation(tmp_path, TOY)
 
 
+def test_answers_to_another_version_of_the_cases_are_refused(tmp_path):
+    asked = cases(20)
+    model(asked, 0.6, 1).write(tmp_path, resamples=20)
+    rows = [json.loads(line) for line in (tmp_path / "cases.jsonl").read_text().splitlines()]
+
+    def put(change):
+        lines = [json.dumps(row | (change if row["id"] == "3" else {})) for row in rows]
+        (tmp_path / "cases.jsonl").write_text("\n".join(lines))
+
+    put({"skin_tone": ["fitzpatrick", "6"]})
+    with pytest.raises(DataError, match=r"another version of the dataset or of other questions: evaluate again"):
+        read_evaluation(tmp_path, TOY)
+    (tmp_path / "metrics.json").unlink()  # predictions alone, copied beside new cases
+    put({"gold": [["eczema", 1.0]]})
+    with pytest.raises(DataError, match=r"1 of 20 predictions .* another gold, the first: 3 \(.*, now eczema\)"):
+        read_evaluation(tmp_path, TOY)
+    put({})
+    assert read_evaluation(tmp_path, TOY).cases == tuple(asked)
+
+
+def test_predictions_of_an_earlier_format_are_read(tmp_path):
+    first = model(cases(12), 0.6, 1)
+    first.write(tmp_path, resamples=20)
+    rows = [json.loads(line) for line in (tmp_path / "predictions.jsonl").read_text().splitlines()]
+    new = {"differential", "confidence", "option_logps"}
+    old = [json.dumps({key: value for key, value in row.items() if key not in new}) for row in rows]
+    (tmp_path / "predictions.jsonl").write_text("\n".join(old))
+    assert read_evaluation(tmp_path, TOY).greedy == first.greedy
+
+
 def test_the_best_blind_guess_of_open_questions_is_the_majority_class():
     asked = [case(str(i), "naevus" if i < 7 else "melanoma" if i < 9 else "nodular_melanoma") for i in range(12)]
     # naevus is right in 7 of 12; nodular melanoma, being a melanoma too, in 5

@@ -12,7 +12,8 @@ from skinrl.evaluation.chart import comparison_svg
 from skinrl.evaluation.compare import compare, write_comparison
 from skinrl.evaluation.evaluate import Evaluation, evaluate, read_evaluation
 from skinrl.evaluation.predictions import Prediction, Reply
-from skinrl.evaluation.tables import comparison_tables, print_comparison
+from skinrl.evaluation.seeds import read_runs, seeds_table, write_seeds
+from skinrl.evaluation.tables import comparison_tables, print_comparison, print_seeds
 
 __all__ = [
     "Case",
@@ -25,6 +26,10 @@ __all__ = [
     "comparison_tables",
     "evaluate",
     "print_comparison",
+    "print_seeds",
     "read_evaluation",
+    "read_runs",
+    "seeds_table",
     "write_comparison",
+    "write_seeds",
 ]

@@ -27,6 +27,7 @@ class Case:
         group: patient, else lesion, else the image itself: the unit that the bootstrap draws.
         group_kind: what `group` is.
         skin_tone: `(scale, value)`, or None where it is not known.
+        further_tones: `(scale, value)` on other scales, or by other raters; each is a scale of its own.
         kind: `open`, `closed` (a list of diseases) or `options` (lettered, at several depths of the gold path).
         options, option_nodes: as offered, in order.
         prefilled: what the chat template already wrote of the answer.
@@ -44,6 +45,7 @@ class Case:
     options: tuple[str, ...] = ()
     option_nodes: tuple[str, ...] = ()
     prefilled: str = ""
+    further_tones: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -69,6 +71,7 @@ class Case:
             parts["gold"] = tuple((str(node), float(weight)) for node, weight in parts["gold"])
             for name in ("options", "option_nodes"):
                 parts[name] = tuple(parts.get(name, ()))
+            parts["further_tones"] = tuple((str(scale), str(value)) for scale, value in parts.get("further_tones", ()))
             if parts.get("skin_tone") is not None:
                 scale, value = parts["skin_tone"]
                 parts["skin_tone"] = (str(scale), str(value))
@@ -104,4 +107,5 @@ def case_of(record: Record, question: Question) -> Case:
         options=tuple(question.options),
         option_nodes=tuple(question.option_nodes),
         prefilled=question.prefilled,
+        further_tones=tuple((f"{one.scale} ({one.source})", one.value) for one in record.further_tones),
     )

@@ -14,7 +14,8 @@ from skinrl.evaluation.cases import Case
 
 UNKNOWN = "unknown"
 MOST_VALUES = 40  # a slice with more values than this is an identifier or a raw number, not a slice
-FITZPATRICK_BANDS = {"1": "light", "2": "light", "3": "medium", "4": "medium", "5": "dark", "6": "dark"}
+_BANDS = {"light": ("1", "2", "1-2"), "medium": ("3", "4", "3-4"), "dark": ("5", "6", "5-6")}  # some know two at once
+FITZPATRICK_BANDS = {value: band for band, values in _BANDS.items() for value in values}
 BANDS = "fitzpatrick_bands"
 AGE, AGE_BAND = "age", "age_band"
 _SENSITIVE = (AGE, AGE_BAND, "sex", "gender")  # slices whose values are compared with one another
@@ -45,8 +46,8 @@ class Split:
 def splits_of(cases: Sequence[Case]) -> tuple[list[Split], list[str]]:
     """All splits of a set, and the slices left out for their many values.
 
-    The scales of skin tone are never merged. Beside Fitzpatrick's six types stand three bands of them: light (I, II),
-    medium (III, IV) and dark (V, VI), as small sets have few cases of each type.
+    The scales of skin tone are never merged, nor are the raters of one. Beside Fitzpatrick's six types stand three
+    bands of them: light (I, II), medium (III, IV) and dark (V, VI), as small sets have few cases of each type.
     """
 
     def split(where: tuple[str, ...], read: Callable[[Case], str | None], compared: bool) -> Split:
@@ -60,6 +61,8 @@ def splits_of(cases: Sequence[Case]) -> tuple[list[Split], list[str]]:
         found.append(split(("by_skin_tone", scale), _tone_on(scale), True))
         if scale == "fitzpatrick":
             found.append(split(("by_skin_tone", BANDS), _band, True))
+    for scale in sorted({scale for case in cases for scale, _ in case.further_tones}):
+        found.append(split(("by_skin_tone", scale), _further_tone_on(scale), True))
     found.append(split(("by_modality",), lambda case: case.modality, True))
     found.append(split(("by_source",), lambda case: case.source, True))
     left_out = []
@@ -76,6 +79,10 @@ def splits_of(cases: Sequence[Case]) -> tuple[list[Split], list[str]]:
 
 def _tone_on(scale: str) -> Callable[[Case], str | None]:
     return lambda case: case.skin_tone[1] if case.skin_tone and case.skin_tone[0] == scale else None
+
+
+def _further_tone_on(scale: str) -> Callable[[Case], str | None]:
+    return lambda case: dict(case.further_tones).get(scale)
 
 
 def _band(case: Case) -> str | None:

@@ -106,10 +106,18 @@ class _Run:
 def _table(found: Sequence[_Run], same: bool, *, signed: bool) -> dict[str, Any]:
     """Metrics that every run has."""
     names = [name for name in found[0].rows if all(name in one.rows for one in found)]
-    return {name: _over_runs([one.rows[name] for one in found], same, signed) for name in names}
+    return {name: over_runs([one.rows[name] for one in found], same, signed) for name in names}
 
 
-def _over_runs(rows: Sequence[tuple[float, Floats, int, int, bool]], same: bool, signed: bool) -> dict[str, Any]:
+def over_runs(rows: Sequence[tuple[float, Floats, int, int, bool]], same: bool, signed: bool) -> dict[str, Any]:
+    """One metric over runs.
+
+    Args:
+        rows: of each run its value, its value in every resample of patients (resamples,), the cases and patients
+            behind it, and whether it is a share.
+        same: whether all runs asked about the same cases, and their resamples are the same patients.
+        signed: whether it is a difference.
+    """
     values = [value for value, *_ in rows]
     n, units, share = min(row[2] for row in rows), min(row[3] for row in rows), rows[0][4]
     shown = [value if math.isfinite(value) else None for value in values]

@@ -255,11 +255,12 @@ def derm1m(root: Path, draw: Draw) -> Path:
                 f'IIYI/66_1.png,a,a,IIYI_chinese,forum,psoriasis,"inflammatory, psoriasis",{tail},80,female',
                 f'youtube/x_1.jpg,b,b,youtube,edu,"irritated seborrheic keratosis (from ""sk/isk"")",k,{tail},'
                 "No age information,No gender information",
+                f'public/tinea-groin-120.jpg,d,d,public,knowledge,"candidiasis, tinea",k,{tail},No age information,',
                 f"pubmed/y.jpg,c,c,pubmed_fail,knowledge,no definitive diagnosis,,{tail},No age information,",
             )
         ),
     )
-    draw_all(draw, root, "IIYI/66_1.png", "youtube/x_1.jpg", "pubmed/y.jpg")
+    draw_all(draw, root, "IIYI/66_1.png", "youtube/x_1.jpg", "public/tinea-groin-120.jpg", "pubmed/y.jpg")
     return root
 
 

@@ -215,13 +215,16 @@ def test_derm1m_reads_the_label_alone_and_warns_that_its_layout_is_unverified(
     assert [(r.id, r.top_node) for r in records] == [
         ("IIYI/66_1.png", "psoriasis"),
         ("youtube/x_1.jpg", "irritated_seborrheic_keratosis"),
+        ("public/tinea-groin-120.jpg", "candidiasis"),
     ]
+    assert dict(records[2].labels) == {"candidiasis": 0.5, "tinea": 0.5}  # two labels in one cell
+    assert records.left_out == {"not a disease": 1}  # type: ignore[attr-defined]
     assert records[0].slices == {"age": "80+", "sex": "female", "origin": "forum"}
     assert records[1].slices == {"origin": "edu"}
     unverified, counted = records.warnings  # type: ignore[attr-defined]
     assert "derm1m: the layout of this dataset is unverified" in unverified
     assert counted == (
-        "derm1m: 3 rows of the train part, but 403,563 are published: a part of the dataset, or another version"
+        "derm1m: 4 rows of the train part, but 403,563 are published: a part of the dataset, or another version"
     )
 
 

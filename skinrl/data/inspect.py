@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from skinrl.data.images import SUFFIXES, ImageFacts, check_images
-from skinrl.data.labels import Labels, as_label_map
+from skinrl.data.labels import LabelReader, Labels, as_label_map
 from skinrl.data.recognise import choose_source
 from skinrl.data.sources.files import ImageFolder
 from skinrl.data.sources.rows import (
@@ -111,6 +111,8 @@ def inspect_data(
 
 def _look(root: Path, name: str, source: SourceTable, taxonomy: Taxonomy, cache: Path | None) -> Inspection:
     images = ImageFolder(root, source.folders)
+    known = as_label_map(source.labels, taxonomy)
+    reader = LabelReader(taxonomy, known, source.name, names_too=source.names_too, separator=source.separator)
     labels: Counter[str] = Counter()
     splits: Counter[str] = Counter()
     groups: set[str] = set()
@@ -123,8 +125,9 @@ def _look(root: Path, name: str, source: SourceTable, taxonomy: Taxonomy, cache:
         if source.keep is not None and not source.keep(row):
             continue
         raw = label_of(source, row, where)
-        label = raw if isinstance(raw, str) else " + ".join(raw)
-        labels.update([raw] if isinstance(raw, str) else list(raw))
+        several = reader.parts(raw)
+        label = " + ".join(several)
+        labels.update(list(several))
         splits[text_of(source, source.split, row) or split or ""] += 1
         groups.add(text_of(source, source.patient, row) or text_of(source, source.lesion, row))
         for image in image_names(source, row, where):

@@ -59,11 +59,21 @@ class LabelReader:
         labels: the dataset's label map; `None`: a label must be the name, a synonym or a code of a node.
         source: name of the dataset, for messages.
         names_too: a label that the map lacks may be the exact name, a synonym or a code of a node.
+        separator: of several labels in one text; a text that is a label as a whole is not parted.
     """
 
-    def __init__(self, taxonomy: Taxonomy, labels: LabelMap | None, source: str, *, names_too: bool = False) -> None:
+    def __init__(
+        self,
+        taxonomy: Taxonomy,
+        labels: LabelMap | None,
+        source: str,
+        *,
+        names_too: bool = False,
+        separator: str = "",
+    ) -> None:
         self.taxonomy = taxonomy
         self.names_too = names_too
+        self.separator = separator
         self.labels = labels
         self.source = source
         self.excluded: Counter[str] = Counter()
@@ -79,13 +89,23 @@ class LabelReader:
         Raises:
             DataError: a weight that is not a positive number.
         """
-        parts = _parts(raw)
+        parts = self.parts(raw)
         sums: dict[str, float] = defaultdict(float)
         for text, weight in parts.items():
             for node, share in self._nodes(text):
                 sums[node] += weight * share
         total = math.fsum(sums.values())
         return tuple((node, weight / total) for node, weight in sums.items())
+
+    def parts(self, raw: RawLabel) -> dict[str, float]:
+        """The labels in a raw one, with their weights, not yet brought to a sum of 1.
+
+        Raises:
+            DataError: a weight that is not a positive number.
+        """
+        if isinstance(raw, str) and self.separator and self.separator in raw and self._look_up(raw.strip()) is None:
+            raw = raw.split(self.separator)
+        return _parts(raw)
 
     def node_of(self, text: str) -> str:
         """The node of a name that is no label, such as an option offered; empty where it means none, or several."""

@@ -2,7 +2,8 @@
 
 From Hugging Face (redlessone/Derm1M, behind an agreement): `Derm1M_v2_pretrain.csv`, `Derm1M_v2_validation.csv` and
 images in `public/`, `pubmed/`, `edu/`, `note/`, `IIYI/`, `youtube/`. Read here: the image and `disease_label`. The
-captions are not used, and the concepts, drawn from the captions by a program, are no observation of the image. It
+captions are not used, and the concepts, drawn from the captions by a program, are no observation of the image. Labels
+are noisy: those of DermNet's images are the names of its folders (a dermatofibroma is "seborrheic keratoses"). It
 contains images of SCIN, DermNet and the ISIC sets (`public/`): look for duplicates before testing on those. Two images
 of one case or video may stand in both parts; nothing says which belong together.
 """
@@ -18,6 +19,8 @@ SOURCE = SourceTable(
     image="filename",
     label=first_of("disease_label", "label"),
     labels="derm1m",
+    names_too=True,  # the label map knows 365 of 390
+    separator=", ",  # "candidiasis, tinea"
     folders=(".", "images", "validation_data"),
     id="filename",
     modality="other",  # clinical, dermoscopic and other pictures, and no column says which

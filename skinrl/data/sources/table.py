@@ -63,6 +63,7 @@ class SourceTable:
         label: cell with the raw label: text, a list, or a mapping from label to weight (a differential).
         labels: the label map of `taxonomy/labels/`; a recipe's own replaces it. `None`: labels are names of nodes.
         names_too: a label that the map lacks may be the exact name of a node.
+        separator: between several labels in one cell.
         folders: where the images lie, tried in turn; columns in braces.
         id: cell; default: the name of the first image without its suffix.
         case: cell; rows with the same value are one record with all their images.
@@ -90,6 +91,7 @@ class SourceTable:
     joins: tuple[Join, ...] = ()
     labels: str | None = None
     names_too: bool = False
+    separator: str = ""
     folders: tuple[str, ...] = ("images", ".")
     id: Cell | None = None
     case: Cell | None = None
@@ -159,7 +161,7 @@ def load_table(
         raise DataError(f"{source.name}: no folder {root}; expected the dataset's folder, with {_tables(source)}")
     images = ImageFolder(root, source.folders)
     known = as_label_map(labels if labels is not None else source.labels, taxonomy)
-    reader = LabelReader(taxonomy, known, source.name, names_too=source.names_too)
+    reader = LabelReader(taxonomy, known, source.name, names_too=source.names_too, separator=source.separator)
     alone = parts is not None and len(parts) == 1
     left_out: Counter[str] = Counter()
     counts: Counter[str] = Counter()

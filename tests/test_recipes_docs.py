@@ -29,6 +29,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "`questions`": recipes.QuestionSection,
     "`rewards`": recipes.RewardSection,
     "`evaluation`": recipes.EvaluationSection,
+    "Task metrics": recipes.TaskMetricsSection,
     "`privacy`": recipes.PrivacySection,
     "`launch`": recipes.LaunchSection,
 }

@@ -66,7 +66,8 @@ def write_page(
     from skinrl.pages.predictions import predictions_page
 
     shown = [[thumbnail(path) for path in case.images] if thumbnails else [] for case in cases]
-    facts = {"model": model, "taxonomy": taxonomy, "cases": len(rows), "note": NOTE}
+    name = "/".join(Path(model).parts[-3:])  # of a folder what tells it apart, not where it lies
+    facts = {"model": name, "taxonomy": taxonomy, "cases": len(rows), "note": NOTE}
     files.write_text(file, predictions_page([dict(row) | {"answer": _answer(row)} for row in rows], shown, facts))
 
 

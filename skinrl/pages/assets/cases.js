@@ -17,7 +17,7 @@ function drawMistakes(place, set, model) {
   place.replaceChildren(...[
     cards("Worst mistakes", "Malignant called benign first, then by distance in the tree; at most two of one patient while there are others.", model.worst, set, model, missed),
     cards("Right answers, drawn by chance", "", model.right, set, model, missed),
-  ].flat().filter(Boolean));
+  ].flat(2).filter(Boolean));
 }
 
 function cards(title, words, indices, set, model, missed) {
@@ -48,11 +48,12 @@ function card(index, set, model, missed) {
       verdict === 0 ? tag(verdict) : el("span", { class: "called" }, el("span", { class: "hidden" }, "called "), el("span", { "aria-hidden": "true" }, "→ "),
         answer < 0 ? VERDICTS[verdict] : nameOf(answer)),
       missed.has(index) ? el("span", { class: "tag bad" }, "malignant called benign") : null,
-      el("span", { class: "muted small" }, [verdict === 0 ? null : plural(model.severity[index], "level"), `credit ${credit(model, index)}`, toneOf(set, index)].filter(Boolean).join(" · ")))));
+      el("span", { class: "muted small" }, [verdict === 0 ? null : `${plural(model.severity[index], "level")} off`, `credit ${credit(model, index)}`].filter(Boolean).join(" · ")),
+      toneOf(set, index) ? el("span", { class: "muted small" }, toneOf(set, index)) : null)));
 }
 
 const credit = (model, index) => (model.credit[index] === null ? "–" : model.credit[index].toFixed(2));
-const toneOf = (set, index) => set.tone.words[set.tone.of[index]];
+const toneOf = (set, index) => capital(set.tone.words[set.tone.of[index]]);
 
 // --- one case --------------------------------------------------------------------------------------------------------
 

@@ -32,10 +32,9 @@ function drawConfusion(place, set, model) {
   const show = (value) => table.replaceChildren(matrix(set, pairs, Number(value)));
   const options = inner.map((node) => [String(node), node === 0 ? "Across classes" : `${"  ".repeat(pathOf(node).length - 2)}Among ${nameOf(node)}`]);
   place.replaceChildren(
-    el("div", { class: "controls" }, picker("Look at", options, "0", show, { id: "confusion-node" })),
-    table,
-    el("h3", {}, "Most frequent mistakes"),
-    frequent(set, model, pairs),
+    el("div", { class: "two" },
+      el("div", {}, el("div", { class: "controls" }, picker("Look at", options, "0", show, { id: "confusion-node" })), table),
+      el("div", {}, el("h3", {}, "Most frequent mistakes"), frequent(set, model, pairs))),
   );
   show("0");
 }
@@ -72,7 +71,7 @@ function matrix(set, pairs, above) {
     el("caption", {}, `Rows: what it is. Columns: what it was called. Percent of the row. ${above === 0 ? "" : `"Elsewhere": outside ${nameOf(above)}. "No finer": ${nameOf(above)} or a class above it. `}`
       + (hiddenRows > 0 ? `${plural(hiddenRows, "rarer row")} not shown.` : "")),
     el("thead", {}, el("tr", {}, el("td", {}), el("th", { scope: "col", class: "count" }, "Cases"),
-      shownColumns.map((column) => el("th", { scope: "col", class: "slant" }, el("span", {}, head(column)))))),
+      shownColumns.map((column) => el("th", { scope: "col", class: "upright" }, el("span", {}, head(column)))))),
     el("tbody", {}, listed.map(([node, cells]) => {
       const sum = total(cells);
       return el("tr", {},
@@ -111,7 +110,7 @@ function frequent(set, model, pairs) {
         el("th", { scope: "row" }, capital(nameOf(gold))),
         el("td", {}, nameOf(answer)),
         el("td", {}, number(count)),
-        el("td", {}, relation(gold, answer), missed.has(`${gold},${answer}`) ? el("span", { class: "tag bad" }, "malignant called benign") : null),
+        el("td", {}, relation(gold, answer), " ", missed.has(`${gold},${answer}`) ? el("span", { class: "tag bad" }, "malignant called benign") : null),
         el("td", {}, el("button", { type: "button", class: "plain", onclick: () => showCases({ gold, answer }) }, "Show",
           el("span", { class: "hidden" }, ` the cases of ${nameOf(gold)} called ${nameOf(answer)}`)))))),
     ),

@@ -51,6 +51,12 @@ function written(name, metric) {
   return `${shown(metric, { share: isShare(name) })}${isShare(name) ? " %" : ` ${UNITS[name]}`}`;
 }
 
+/** The value, and its bounds in a part of their own: on a phone they stand below it. */
+function valueAndBounds(text) {
+  const cut = text.indexOf(" [");
+  return cut < 0 ? [text] : [text.slice(0, cut), " ", el("span", { class: "interval" }, text.slice(cut + 1))];
+}
+
 /**
  * A table of rows {label, metric, n, look} with each value drawn on an axis from 0 to 100 %.
  * look: "main", "control" or nothing; mark: {value, words}, a line across all rows.
@@ -96,7 +102,7 @@ function forest(caption, rows, { mark = null, first = "", counts = "Cases" } = {
           el("th", { scope: "row" }, row.label, row.note ? el("span", { class: "note" }, row.note) : null),
           counts ? el("td", { class: "count" }, row.metric ? number(row.metric.n) : "–") : null,
           el("td", { class: "picture", "aria-hidden": "true" }, track(row.metric)),
-          el("td", { class: "value" }, shown(row.metric)),
+          el("td", { class: "value" }, valueAndBounds(shown(row.metric))),
         ),
       ),
     ),

@@ -46,7 +46,7 @@ function panels(place, model, axes, words) {
 }
 
 function panel(model, { title, parts, axis, roman }, name) {
-  const label = (value) => (value === "unknown" ? "not known" : roman && ROMAN[Number(value)] ? `${value} (${ROMAN[Number(value)]})` : spaced(value));
+  const label = (value) => (value === "unknown" ? "not known" : roman && /^[1-6](-[1-6])?$/.test(value) ? `Type ${value.split("-").map((part) => ROMAN[Number(part)]).join("–")}` : spaced(value));
   const order = ["light", "medium", "dark"];
   const values = Object.keys(parts).sort((a, b) => (a === "unknown") - (b === "unknown")
     || (order.includes(a) && order.includes(b) ? order.indexOf(a) - order.indexOf(b) : a.localeCompare(b, "en", { numeric: true })));

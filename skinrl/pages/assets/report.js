@@ -7,7 +7,7 @@ const currentModel = () => currentSet().models[chosen.model];
 const SECTIONS = [
   ["headline", "Results", drawHeadline, ""],
   ["models", "Models", drawComparison, ""],
-  ["tree", "Tree", drawTree, "Accuracy over the taxonomy. Every ring is one level; a case counts at its diagnosis and at every class above it."],
+  ["tree", "Tree", drawTree, "Every ring is one level of the taxonomy; a case counts at its diagnosis and at every class above it. Choose a segment to look inside."],
   ["confusion", "Confusion", drawConfusion, ""],
   ["tones", "Skin tone", drawTones, "Small groups differ by chance: read each value with its interval and n."],
   ["groups", "Other groups", drawGroups, ""],

@@ -111,11 +111,11 @@ function drawTree(place, set, model) {
         onclick: () => go(node), onfocus: () => { focused = node; }, onkeydown: (event) => pressed(event, node),
       }, svg("title", {}, words));
       drawn.push(arc);
-      const label = arcLabel(node, at, inner + thick / 2, thick, font, ink);
+      const label = arcLabel(node, at, inner, thick, font, ink);
       if (label) drawn.push(label);
     }
     rings.replaceChildren(...drawn);
-    const arcs = rings.querySelectorAll("path");
+    const arcs = rings.querySelectorAll("path[data-node]");
     const first = [...arcs].find((arc) => Number(arc.dataset.node) === focused) ?? arcs[0];
     first?.setAttribute("tabindex", "0");
     const whole = model.tree[shownNode].accuracy;
@@ -127,7 +127,7 @@ function drawTree(place, set, model) {
           ? { role: "button", tabindex: "0", class: "back", "aria-label": `Back to ${nameOf(up)}`, onclick: () => go(up), onkeydown: (event) => pressed(event, up) }
           : { "aria-hidden": "true" }),
       }),
-      ...lines.map(([text, size, weight], line) => svg("text", { y: (line - 1) * font * 1.75 + font * 0.4, "font-size": size, "font-weight": weight, "text-anchor": "middle", "aria-hidden": "true" }, cut(text, (2 * HOLE - 24) / (size * 0.54)))),
+      ...lines.map(([text, size, weight], line) => svg("text", { y: (line - 1) * font * 1.75 + font * 0.4, "font-size": size, "font-weight": weight, "text-anchor": "middle", "aria-hidden": "true" }, line === 1 ? text : cut(text, (2 * HOLE - 24) / (size * 0.54)))),
     );
   }
 
@@ -135,22 +135,53 @@ function drawTree(place, set, model) {
     return text.length <= letters ? text : `${text.slice(0, Math.max(1, Math.floor(letters) - 1))}…`;
   }
 
-  function arcLabel(node, at, radius, thick, font, ink) {
+  /** A name along its segment where that has room, else across it on one line or two. */
+  function arcLabel(node, at, inner, thick, font, ink) {
+    const radius = inner + thick / 2;
+    const arc = (at.to - at.from) * 2 * Math.PI * radius;
+    const name = nameOf(node);
+    const width = (text) => text.length * font * 0.55;
+    const look = { "font-size": font, fill: ink, "text-anchor": "middle", "aria-hidden": "true" };
     const angle = (at.from + at.to) * Math.PI;
-    const high = (at.to - at.from) * 2 * Math.PI * radius;
-    if (high < font * 1.15) return null;
-    const text = cut(nameOf(node), (thick - 10) / (font * 0.54));
-    if (text.length < 4 && text !== nameOf(node)) return null;
-    const flip = angle > Math.PI;
+    const along = [[name], halves(name)].find((lines) => arc > Math.max(...lines.map(width)) + font && thick > font * (0.6 + 1.2 * lines.length));
+    if (along) return alongSegment(node, at, radius, along, font, look);
+    if (arc < font * 1.15) return null;
+    const lines = arc > font * 2.5 && width(name) > thick - 8 ? halves(name) : [name];
+    const room = (thick - 8) / (font * 0.55);
+    const texts = lines.map((line) => cut(line, room));
+    if (texts.some((text, line) => text !== lines[line] && text.length < 5)) return null;
     const turn = (angle * 180) / Math.PI - 90;
-    return svg("text", {
-      transform: `rotate(${turn}) translate(${radius}) rotate(${flip ? 180 : 0})`, "font-size": font, fill: ink,
-      "text-anchor": "middle", dy: ".35em", "aria-hidden": "true",
-    }, text);
+    return svg("text", { ...look, transform: `rotate(${turn}) translate(${radius}) rotate(${angle > Math.PI ? 180 : 0})` },
+      texts.map((text, line) => svg("tspan", { x: 0, y: (line - (texts.length - 1) / 2) * font * 1.1 + font * 0.35 }, text)));
+  }
+
+  function alongSegment(node, at, radius, lines, font, look) {
+    const middle = (at.from + at.to) / 2;
+    const low = middle > 0.25 && middle < 0.75; // read from left to right below the middle too
+    const [one, two] = low ? [at.to, at.from] : [at.from, at.to];
+    const end = Math.abs(two - one) > 0.9999 ? one + (two - one) * 0.9999 : two;
+    const large = at.to - at.from > 0.5 ? 1 : 0;
+    return svg("g", {}, lines.map((line, index) => {
+      const down = (index - (lines.length - 1) / 2) * font * 1.1 + font * 0.35;
+      const far = radius + (low ? down : -down);
+      const id = `along-${node}-${index}`;
+      return [
+        svg("path", { id, class: "guide", d: `M${spotAt(one, far)}A${far} ${far} 0 ${large} ${low ? 0 : 1} ${spotAt(end, far)}` }),
+        svg("text", look, svg("textPath", { href: `#${id}`, startOffset: "50%" }, line)),
+      ];
+    }));
+  }
+
+  /** A name at the space that makes both lines most alike. */
+  function halves(name) {
+    const spaces = [...name.matchAll(/[ -]/g)].map((found) => found.index + 1);
+    if (!spaces.length) return [name];
+    const best = spaces.reduce((one, two) => (Math.abs(two - name.length / 2) < Math.abs(one - name.length / 2) ? two : one));
+    return [name.slice(0, best).trim(), name.slice(best)];
   }
 
   function pressed(event, node) {
-    const arcs = [...rings.querySelectorAll("path")];
+    const arcs = [...rings.querySelectorAll("path[data-node]")];
     const here = arcs.findIndex((arc) => arc === event.currentTarget);
     const move = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
     if (event.key === "Enter" || event.key === " ") go(node, true);
@@ -199,7 +230,7 @@ function drawTree(place, set, model) {
     table.replaceChildren(el(
       "table",
       { class: "below" },
-      el("caption", {}, `Directly below ${nameOf(shownNode)}. In class: the answer names this class or something in it. Interval: Wilson's, patients as units.`),
+      el("caption", {}, `Directly below ${nameOf(shownNode)}. In class: the answer lies at least in this class. Intervals are Wilson's with patients as units.`),
       el("thead", {}, el("tr", {}, ["Class", "Cases", "Patients", "Right, % [95 %]", "In class, %"].map((text) => el("th", { scope: "col" }, text)))),
       el("tbody", {}, children.map((node) => {
         const { accuracy, inside } = model.tree[node];
@@ -214,13 +245,14 @@ function drawTree(place, set, model) {
   }
 }
 
+function spotAt(share, radius) {
+  const angle = share * 2 * Math.PI - Math.PI / 2;
+  return `${(Math.cos(angle) * radius).toFixed(2)} ${(Math.sin(angle) * radius).toFixed(2)}`;
+}
+
 function ringPath(from, to, inner, outer) {
   const whole = to - from > 0.9999;
   const end = whole ? from + 0.9999 : to;
-  const point = (share, radius) => {
-    const angle = share * 2 * Math.PI - Math.PI / 2;
-    return `${(Math.cos(angle) * radius).toFixed(2)} ${(Math.sin(angle) * radius).toFixed(2)}`;
-  };
   const large = end - from > 0.5 ? 1 : 0;
-  return `M${point(from, outer)}A${outer} ${outer} 0 ${large} 1 ${point(end, outer)}L${point(end, inner)}A${inner} ${inner} 0 ${large} 0 ${point(from, inner)}Z`;
+  return `M${spotAt(from, outer)}A${outer} ${outer} 0 ${large} 1 ${spotAt(end, outer)}L${spotAt(end, inner)}A${inner} ${inner} 0 ${large} 0 ${spotAt(from, inner)}Z`;
 }

@@ -167,3 +167,5 @@ def test_derm12345_keeps_its_split_and_refuses_a_patient_in_both_parts(
         DataError, match=r"1 patients or lesions stand in two splits: patient p1 of derm12345 \(test and"
     ):
         load_records([{"source": "derm12345", "path": str(leaking)}], taxonomy, seed=0)
+    anew = find_loader("derm12345")(leaking, taxonomy, official_split=False)
+    assert [(r.split, r.group) for r in anew] == [(None, "p1"), (None, "p2"), (None, "p1")]

@@ -24,7 +24,7 @@ from skinrl.taxonomy import Taxonomy
 
 # Sources that live in a room of their own, by import path: this room does not import them until they are asked for.
 ELSEWHERE = {"phantom": "skinrl.phantom.dataset:load"}
-_NO_SOURCES = ("cells", "files", "rows", "table")  # modules of skinrl.data.sources that describe no dataset
+_NO_SOURCES = ("cells", "files", "rows", "table", "warnings")  # modules beside the datasets' own
 
 Loader = Callable[..., Sequence[Record]]
 
@@ -101,8 +101,10 @@ def find_loader(name: str, base: Path | None = None) -> Loader:
             labels: Any = None,
             on_missing_image: str = "error",
             parts: Sequence[str] | None = None,
+            official_split: bool = True,
         ) -> Any:
-            return load_table(table, path, taxonomy, labels=labels, on_missing_image=on_missing_image, parts=parts)
+            options = {"parts": parts, "official_split": official_split}
+            return load_table(table, path, taxonomy, labels=labels, on_missing_image=on_missing_image, **options)
 
         return load
     if not callable(found):

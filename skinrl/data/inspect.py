@@ -25,7 +25,8 @@ from skinrl.data.sources.rows import (
     rows_of,
     text_of,
 )
-from skinrl.data.sources.table import SourceTable, layout_warnings
+from skinrl.data.sources.table import SourceTable
+from skinrl.data.sources.warnings import layout_warnings
 from skinrl.taxonomy import Taxonomy
 
 

@@ -109,7 +109,8 @@ def refuse_shared_groups(records: Iterable[Record]) -> None:
         named = some(f"{kind} {group} of {source} ({' and '.join(s)})" for (source, kind, group), s in shared)
         raise DataError(
             f"{len(shared)} patients or lesions stand in two splits: {named}. What is learnt from one image would be "
-            "tested on another of the same person; move each to one split, or leave the split column out"
+            "tested on another of the same person; move each to one split, or leave the split column out (a published "
+            "dataset: kwargs: {official_split: false})"
         )
 
 

@@ -1,8 +1,8 @@
 """DERM12345: 12,345 dermoscopic images in 40 classes, from Turkey (Yilmaz et al. 2024).
 
-From Harvard Dataverse (also in the ISIC Archive, doi 10.34970/705541): a table for training and one for test, images
-in a folder per class. The official split is kept. Patients are named in some releases, and then a patient in both
-parts is refused; without them each image stands for itself.
+From Harvard Dataverse (doi 10.7910/DVN/DAXZ7P; also in the ISIC Archive, doi 10.34970/705541): a table for
+training and one for test, images in a folder per class. The official split is kept, and a patient in both parts
+refused. A table without patients does as well; then each image stands for itself.
 """
 
 from __future__ import annotations
@@ -23,4 +23,5 @@ SOURCE = SourceTable(
     modality="dermoscopy",
     layout="documentation",
     layout_from="Yilmaz et al. 2024, doi 10.1038/s41597-024-04104-3, and public code that reads its tables",
+    published={"rows": 12345},
 )

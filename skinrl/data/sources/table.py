@@ -26,7 +26,6 @@ from skinrl.data.sources.rows import (
     Cell,
     File,
     Join,
-    chosen_files,
     image_names,
     label_of,
     main_files,
@@ -35,6 +34,7 @@ from skinrl.data.sources.rows import (
     text_of,
     words_of,
 )
+from skinrl.data.sources.warnings import count_warnings, layout_warnings
 from skinrl.data.splits import split_name
 from skinrl.errors import DataError
 from skinrl.taxonomy import LabelMap, Taxonomy
@@ -137,6 +137,7 @@ def load_table(
     labels: LabelMap | str | Path | Mapping[str, Any] | None = None,
     on_missing_image: str = "error",
     parts: Sequence[str] | None = None,
+    official_split: bool = True,
 ) -> LoadedRecords:
     """The records of a dataset.
 
@@ -149,6 +150,7 @@ def load_table(
             with several images the others stay.
         parts: of a dataset published in parts (training, test, ...): those that are there. One part alone has no
             official split: skinrl deals it out.
+        official_split: whether the dataset's own split is kept; without it whole patients or lesions are dealt out.
 
     Raises:
         DataError: a missing folder, table, column or image; labels that no map knows (all of them); two rows
@@ -162,7 +164,7 @@ def load_table(
     images = ImageFolder(root, source.folders)
     known = as_label_map(labels if labels is not None else source.labels, taxonomy)
     reader = LabelReader(taxonomy, known, source.name, names_too=source.names_too, separator=source.separator)
-    alone = parts is not None and len(parts) == 1
+    dealt = not official_split or (parts is not None and len(parts) == 1)
     left_out: Counter[str] = Counter()
     counts: Counter[str] = Counter()
     missing: list[str] = []
@@ -184,7 +186,7 @@ def load_table(
         elif not nodes:
             left_out[NOT_A_DISEASE if raw or isinstance(raw, str) else NO_LABEL] += 1
         else:
-            view = _View(source, row, where, None if alone else split, found, nodes, raw, reader)
+            view = _View(source, row, where, split, dealt, found, nodes, raw, reader)
             record = view.record()
             cases[record.id] = _join(cases.get(record.id), record, source, where)
     reader.finish()
@@ -196,38 +198,8 @@ def load_table(
     if not cases:
         reasons = ", ".join(f"{count} {reason}" for reason, count in left_out.items()) or "its table has no row"
         raise DataError(f"{source.name}: nothing to load from {root}: {reasons}")
-    warnings = [*layout_warnings(source), *_count_warnings(source, counts, parts, named, len(missing))]
+    warnings = [*layout_warnings(source), *count_warnings(source, counts, parts, named, len(missing))]
     return LoadedRecords(list(cases.values()), left_out, warnings)
-
-
-# --- warnings --------------------------------------------------------------------------------------------------
-
-
-def layout_warnings(source: SourceTable) -> list[str]:
-    """A warning where nobody has seen the files of this layout."""
-    if source.layout != "unverified":
-        return []
-    return [
-        f"{source.name}: the layout of this dataset is unverified ({source.layout_from}); compare some records with "
-        "its files before you trust a result"
-    ]
-
-
-def _count_warnings(
-    source: SourceTable, counts: Mapping[str, int], parts: Sequence[str] | None, named: int, missing: int
-) -> list[str]:
-    """What differs from the published counts, and images that are absent."""
-    tables = chosen_files(source, parts)
-    said = {what: n for what, n in source.published.items() if what == "rows" or what in tables}
-    lines = [
-        f"{source.name}: {counts.get(what, 0):,} {'rows' if what == 'rows' else f'rows of the {what} part'}, but "
-        f"{n:,} are published: a part of the dataset, or another version"
-        for what, n in said.items()
-        if counts.get(what, 0) != n
-    ]
-    if missing:
-        lines.append(f"{source.name}: {named - missing:,} of the {named:,} images that its table names are there")
-    return lines
 
 
 # --- one row ---------------------------------------------------------------------------------------------------
@@ -245,6 +217,7 @@ class _View:
     row: Row
     where: str
     split: str | None
+    dealt: bool
     found: list[tuple[str, str | None]]
     nodes: tuple[tuple[str, float], ...]
     raw: RawLabel
@@ -255,7 +228,8 @@ class _View:
         first = without_suffix(self.found[0][0])
         name = text_of(source, source.case or source.id, row) or first
         patient, lesion = text_of(source, source.patient, row), text_of(source, source.lesion, row)
-        stated = text_of(source, source.split, row)
+        stated = "" if self.dealt else text_of(source, source.split, row)
+        split = split_name(stated, where=self.where) if stated else None if self.dealt else self.split
         slices = {key: text_of(source, cell, row) for key, cell in source.slices.items()}
         concepts = {kind: words_of(source, cell, row) for kind, cell in source.concepts.items()}
         options = tuple(text for cell in source.options if (text := text_of(source, cell, row)))
@@ -273,7 +247,7 @@ class _View:
                 # Two questions about one image are two records and one group.
                 group=patient or lesion or (name if source.case else first),
                 group_kind="patient" if patient else "lesion" if lesion else "image",
-                split=split_name(stated, where=self.where) if stated else self.split,
+                split=split,
                 raw_label=self.raw if isinstance(self.raw, str) else str(self.raw),
                 options=options,
                 option_nodes=tuple(self.reader.node_of(text) for text in options),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,17 @@ def engines(folder: Path) -> dict[str, Any]:
     slow.load(first)
     fast.load(first)
     result["back"] = compare("back") == base
+
+    names = ("melanoma", "melanoma in situ", "naevus", "basal cell carcinoma")
+    head = "<think>\nIt is dark.\n</think>\n"
+    asked = [replace(request, prefix=head, choices=names, ending="\nMalignancy: ") for request in requests]
+    forced = [[one[0].text for one in engine.generate(asked, greedy)] for engine in (slow, fast)]
+    allowed = {name + "\nMalignancy: " for name in names}
+    result["forced"] = [set(texts) <= allowed for texts in forced]
+    scores = [engine.score(asked) for engine in (slow, fast)]
+    result["scores"] = max(
+        abs(a - b) for ours, theirs in zip(*scores, strict=True) for a, b in zip(ours, theirs, strict=True)
+    )
 
     draws = [fast.generate(requests, Sampling(24, n=3, seed=seed)) for seed in (5, 5, 6)]
     result["seeded"] = [draws[0] == draws[1], draws[0] == draws[2]]

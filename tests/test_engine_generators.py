@@ -78,3 +78,10 @@ def test_vllm_repeats_by_seed_and_refuses_what_does_not_fit(both: Any) -> None:
     assert both["seeded"] == [True, False]
     assert both["counts"] == [3] * 5
     assert "the engine (max_model_len) allows 200" in both["too_long"]
+
+
+@pytest.mark.vllm
+@pytest.mark.slow
+def test_both_engines_write_one_of_the_choices_and_agree_how_likely_each_is(both: Any) -> None:
+    assert both["forced"] == [True, True]  # vLLM may spell a choice in other tokens, so the two may choose otherwise
+    assert both["scores"] < 1e-3

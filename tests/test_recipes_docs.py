@@ -29,6 +29,8 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "`questions`": recipes.QuestionSection,
     "`rewards`": recipes.RewardSection,
     "`evaluation`": recipes.EvaluationSection,
+    "`evaluation.suites`": recipes.SuiteSection,
+    "`evaluation.judge`": recipes.JudgeSection,
     "Task metrics": recipes.TaskMetricsSection,
     "`privacy`": recipes.PrivacySection,
     "`launch`": recipes.LaunchSection,

@@ -12,8 +12,10 @@ from sklearn.metrics import balanced_accuracy_score, f1_score
 
 from skinrl.errors import DataError
 from skinrl.evaluation.bootstrap import (
+    Cells,
     Interval,
     Measure,
+    Resampler,
     differences,
     intervals,
     mean_measure,
@@ -129,7 +131,7 @@ def test_every_group_is_drawn_as_often_as_any_other():
 def test_large_sets_are_drawn_in_blocks_that_change_nothing(monkeypatch):
     values, groups = patients(np.random.default_rng(RNG_SEED), 50, 0.6)
     whole = of_mean(values, groups, resamples=200)
-    monkeypatch.setattr("skinrl.evaluation.bootstrap._CELLS", 50 * 7)
+    monkeypatch.setattr("skinrl.evaluation.bootstrap._CELLS", 8 * 50 * 7)
     assert of_mean(values, groups, resamples=200) == whole
 
 
@@ -200,3 +202,41 @@ def test_lengths_that_differ_are_refused():
         of_mean([1, 0, 1], ["a", "b"])
     with pytest.raises(DataError, match="same metrics"):
         differences([mean_measure("x", np.ones(2))], [mean_measure("y", np.ones(2))], ["a", "b"])
+
+
+def test_intervals_of_a_part_from_the_draw_of_the_whole_set_hold_the_truth():
+    """Fourteen patients of a hundred: how many of them a resample draws varies."""
+    rng, truth, covered, runs = np.random.default_rng(RNG_SEED), 0.7, 0, 400
+    for _ in range(runs):
+        values, groups = patients(rng, 100, truth)
+        part = np.flatnonzero(np.array([int(name.split()[1]) % 7 == 0 for name in groups]))
+        resampler = Resampler(groups, resamples=300)
+        found = resampler.measure([mean_measure("x", values.astype(float))], [part])[0].intervals()["x"]
+        covered += found.low <= truth <= found.high
+    assert 0.90 <= covered / runs <= 0.985, covered / runs
+
+
+def test_a_part_is_measured_as_if_it_stood_alone():
+    rng = np.random.default_rng(RNG_SEED)
+    values, groups = patients(rng, 200, 0.6)
+    part = np.flatnonzero(rng.random(len(values)) < 0.4)
+    own = [groups[index] for index in part]
+    whole = Resampler(groups).measure([mean_measure("x", values.astype(float))], [part])[0]
+    alone = of_mean(values[part], own)
+    found = whole.intervals()["x"]
+    assert (found.value, found.n) == (alone.value, alone.n)
+    assert whole.units[0] == len(set(own))
+    assert (found.low, found.high) == pytest.approx((alone.low, alone.high), abs=0.01)
+
+
+def test_nearly_empty_columns_give_the_same_as_full_ones():
+    rng = np.random.default_rng(RNG_SEED)
+    full = np.where(rng.random((60, 9)) < 0.2, rng.integers(1, 4, size=(60, 9)), 0).astype(float)
+    cases, columns = np.nonzero(full)
+    cells = Cells(cases, columns, full[cases, columns], full.shape)
+    everyone = np.ones(60, dtype=bool)
+    groups, parts = names(20) * 3, [np.arange(60), np.arange(7, 41)]
+    one, two = (Measure("m", block, _balanced_accuracy, everyone) for block in (full, cells))
+    for a, b in zip(*(Resampler(groups, resamples=30).measure([m], parts) for m in (one, two)), strict=True):
+        assert a.values == pytest.approx(b.values, nan_ok=True)
+        assert a.replicates == pytest.approx(b.replicates, nan_ok=True)

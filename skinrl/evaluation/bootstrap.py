@@ -265,11 +265,12 @@ def resample_weights(groups: int, resamples: int, seed: int) -> Counts:
     """
     rng = np.random.default_rng([seed, groups])
     weights = np.empty((groups, resamples), dtype=np.uint8)
-    step = max(1, _CELLS // max(groups, 1))
+    step = max(1, _CELLS // 8 // max(groups, 1))
     for start in range(0, resamples, step):
-        drawn = rng.integers(groups, size=(min(step, resamples - start), groups))
-        counts = [np.bincount(row, minlength=groups).astype(np.uint8) for row in drawn]
-        weights[:, start : start + len(counts)] = np.stack(counts, axis=1)
+        rows = min(step, resamples - start)
+        drawn = rng.integers(groups, size=(rows, groups)) + np.arange(rows)[:, None] * groups
+        counts = np.bincount(drawn.ravel(), minlength=rows * groups).astype(np.uint8)
+        weights[:, start : start + rows] = counts.reshape(rows, groups).T
     return weights
 
 

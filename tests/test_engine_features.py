@@ -101,8 +101,8 @@ def test_an_encoder_of_open_clip_with_weights_from_a_file(tmp_path):
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("resnet50", "expected policy, timm:NAME"),
-        ("timm:", "expected policy, timm:NAME"),
+        ("resnet50", "expected policy, base, timm:NAME"),
+        ("timm:", "expected policy, base, timm:NAME"),
         ("timm:no_such_model", "timm could not load it"),
         ("timm:test_resnet@/nowhere/weights.pth", "timm could not load it"),
         ("open_clip:ViT-S-32", "no weights are named"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from skinrl.cli.common import Experiment, base_and_adapter, console
 from skinrl.cli.overlap import progress
@@ -18,9 +18,10 @@ if TYPE_CHECKING:
     from skinrl.engine.features import Encoder
     from skinrl.evaluation.cases import Case
     from skinrl.evaluation.evaluate import Evaluation
+    from skinrl.evaluation.predictions import Prediction
     from skinrl.evaluation.probe import Labelled
 
-POLICY = "policy"
+POLICY, BASE = "policy", "base"  # the vision tower of the policy as it is, and as it was before any training
 
 
 def run_baselines(
@@ -28,7 +29,8 @@ def run_baselines(
 ) -> dict[str, Evaluation]:
     """Fit a probe for each encoder of ``evaluation.baselines`` and let it answer the cases.
 
-    Writes ``cases.jsonl``, ``predictions.jsonl``, ``metrics.json`` and ``probe.json`` to ``baselines/<name>/``.
+    Writes ``cases.jsonl``, ``predictions.jsonl``, ``metrics.json`` and ``probe.json`` to ``baselines/<name>/``. A
+    baseline that cannot be measured is left out, saying why: the models' answers are there by then.
 
     Args:
         data: of the evaluation.
@@ -37,40 +39,52 @@ def run_baselines(
 
     Returns:
         Name (``probe_policy``, ``probe_timm_...``) to evaluation.
-
-    Raises:
-        InputError: an encoder that cannot be loaded.
     """
-    names = experiment.recipe.evaluation.baselines
-    if not names:
-        return {}
-    import numpy as np
-
     from skinrl import files
     from skinrl.evaluation.evaluate import Evaluation
-    from skinrl.evaluation.probe import fit_probe, probe_predictions
 
-    taxonomy, seed = experiment.taxonomy, experiment.recipe.seed
-    learnt = _training(experiment, data)
     found: dict[str, Evaluation] = {}
-    for name in names:
-        encoder = _open(experiment, name, checkpoint)
-        if encoder is None:
+    learnt = _training(experiment, data) if experiment.recipe.evaluation.baselines else data
+    for name in experiment.recipe.evaluation.baselines:
+        try:
+            answers, about = _answers(experiment, name, learnt, data, cases, checkpoint)
+        except InputError as problem:
+            console().print(f"baseline {name} is left out: {problem}")
             continue
-        vectors = _features(experiment, encoder, [learnt] if learnt is data else [learnt, data])
-        train, validation = (_labelled(learnt, part, vectors) for part in ("train", "validation"))
-        if train is None:
-            raise DataError("a baseline needs training images with a label; the train split has none")
-        probe = fit_probe(train, validation, taxonomy, seed=seed)
-        asked = np.stack([vectors[case.source, case.id] for case in cases])
-        answers = probe_predictions(probe, cases, asked, taxonomy)
         title = f"probe_{re.sub(r'[^A-Za-z0-9_.-]+', '_', name)}"
-        found[title] = Evaluation(taxonomy=taxonomy, cases=tuple(cases), greedy=answers)
+        found[title] = Evaluation(taxonomy=experiment.taxonomy, cases=tuple(cases), greedy=answers)
         folder = experiment.folder / "baselines" / title
         metrics = found[title].write(folder, resamples=experiment.recipe.evaluation.bootstrap)
-        files.write_json(folder / "probe.json", {"encoder": encoder.name, "weights": encoder.key, **probe.about})
+        files.write_json(folder / "probe.json", about)
         console().print(f"baseline {title}: accuracy {metrics['accuracy']['value']:.1%} -> {folder}")
     return found
+
+
+def _answers(
+    experiment: Experiment, name: str, learnt: LoadedData, data: LoadedData, cases: Sequence[Case], checkpoint: str
+) -> tuple[tuple[Prediction, ...], dict[str, Any]]:
+    """The answers of one probe, and what ``probe.json`` holds.
+
+    Raises:
+        InputError: an encoder that cannot be loaded; DataError: too few training images, or cases without an image.
+    """
+    import numpy as np
+
+    from skinrl.evaluation.probe import fit_probe, probe_predictions
+
+    encoder = _open(experiment, name, checkpoint)
+    vectors = _features(experiment, encoder, [learnt] if learnt is data else [learnt, data])
+    train, validation = (_labelled(learnt, part, vectors) for part in ("train", "validation"))
+    if train is None:
+        raise DataError("no data entry of this recipe has a train split with labelled images to learn from")
+    if any((case.source, case.id) not in vectors for case in cases):
+        raise DataError("some test cases have no image")
+    frozen = {"vision", "merger"} <= set(experiment.recipe.model.freeze)
+    trained = name == POLICY and not frozen and checkpoint != experiment.recipe.model.path
+    probe = fit_probe(train, validation, experiment.taxonomy, seed=experiment.recipe.seed, learnt=trained)
+    asked = np.stack([vectors[case.source, case.id] for case in cases])
+    answers = probe_predictions(probe, cases, asked, experiment.taxonomy)
+    return answers, {"encoder": encoder.name, "weights": encoder.key, **probe.about}
 
 
 def check_baselines(experiment: Experiment) -> None:
@@ -82,30 +96,31 @@ def check_baselines(experiment: Experiment) -> None:
     from skinrl.engine.features import check_encoder
 
     for name in experiment.recipe.evaluation.baselines:
-        if name != POLICY:
+        if name not in (POLICY, BASE):
             check_encoder(name)
 
 
-def _open(experiment: Experiment, name: str, checkpoint: str) -> Encoder | None:
-    """The encoder; None for the policy's own where the policy has no vision tower that we know."""
+def _open(experiment: Experiment, name: str, checkpoint: str) -> Encoder:
+    """The encoder of a baseline.
+
+    Raises:
+        InputError: it cannot be loaded, or the policy has no vision tower that we know.
+    """
+    from skinrl.cli.build import base_checkpoint
     from skinrl.engine.features import PolicyEncoder, open_encoder
 
-    if name != POLICY:
+    if name not in (POLICY, BASE):
         return open_encoder(name)
     model = experiment.recipe.model
-    base, adapter = base_and_adapter(checkpoint)
-    try:
-        return PolicyEncoder(
-            base,
-            adapter=adapter,
-            dtype=model.dtype,
-            min_pixels=model.image.min_pixels,
-            max_pixels=model.image.max_pixels,
-            revision=model.revision if base == model.path else None,
-        )
-    except InputError as problem:
-        console().print(f"baseline policy is left out: {problem}")
-        return None
+    base, adapter = base_and_adapter(checkpoint if name == POLICY else base_checkpoint(experiment))
+    return PolicyEncoder(
+        base,
+        adapter=adapter,
+        dtype=model.dtype,
+        min_pixels=model.image.min_pixels,
+        max_pixels=model.image.max_pixels,
+        revision=model.revision if base == model.path else None,
+    )
 
 
 def _training(experiment: Experiment, data: LoadedData) -> LoadedData:

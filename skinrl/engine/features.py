@@ -56,7 +56,7 @@ def check_encoder(name: str) -> tuple[str, str, str]:
     model, _, weights = rest.partition("@")
     if library not in _PACKAGES or not model:
         raise InputError(
-            f"baseline {name!r}: expected policy, timm:NAME, timm:NAME@FILE, open_clip:MODEL@TAG or "
+            f"baseline {name!r}: expected policy, base, timm:NAME, timm:NAME@FILE, open_clip:MODEL@TAG or "
             "open_clip:MODEL@FILE"
         )
     if importlib.util.find_spec(library) is None:

@@ -57,6 +57,31 @@ def test_images_for_a_text_model_and_a_prompt_beyond_the_limit_are_refused(tmp_p
         engine.generate([ask("a")], Sampling(400))
 
 
+def test_weights_processor_and_configuration_are_read_at_one_revision(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import transformers
+
+    model = str(build_tiny_text(tmp_path))
+    read: list[tuple[str, str | None]] = []
+    for name in ("AutoConfig", "AutoModelForCausalLM", "AutoProcessor"):
+        kind: Any = getattr(transformers, name)
+
+        def noted(path: str, *, revision: str | None = None, real: Any = kind.from_pretrained, **rest: Any) -> Any:
+            if path == model:
+                read.append((real.__self__.__name__, revision))
+            return real(path, revision=revision, **rest)
+
+        monkeypatch.setattr(kind, "from_pretrained", noted)
+    engine = open_generator(model, backend="transformers", revision="v2")
+    assert {name for name, _ in read} == {"AutoConfig", "AutoModelForCausalLM", "AutoProcessor"}
+    assert {revision for _, revision in read} == {"v2"}
+    read.clear()
+    engine.load(model, revision="v3")
+    assert read
+    assert {revision for _, revision in read} == {"v3"}
+
+
 @pytest.mark.vllm
 @pytest.mark.slow
 def test_both_engines_agree_on_every_token_and_log_prob(both: Any) -> None:

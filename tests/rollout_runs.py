@@ -12,7 +12,7 @@ import pandas
 from skinrl import files
 from skinrl.cli.rollout_log import write_image_paths
 
-WEIGHTS = {"hierarchy_reward": 1.0, "format_reward": 0.5}
+WEIGHTS = {"hierarchy_reward": 1.0, "format_reward": 0.25}
 Made = tuple[str, Sequence[float | None]]  # text, one score per reward
 
 

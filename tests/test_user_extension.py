@@ -105,6 +105,10 @@ def test_a_users_reward_overlay_and_photographs_work_from_a_recipe(clinic: Path)
         length = len(row["completion"][0]["content"])
         own = {1: "clinic_rash", 0: "melanoma"}[int(row["id"].removeprefix("p").split(".")[0]) % 2]
         assert row["shortness"] == pytest.approx((2.0 if own == "clinic_rash" else 1.0) / (1 + length))
+    page = clinic / "rollouts.html"
+    shown = CliRunner().invoke(app, ["view", str(run), "--out", str(page), "--steps", "1"], catch_exceptions=False)
+    assert "4 rollouts of 1 step, 2 images" in shown.stdout  # two groups of two, each with its photograph
+    assert all(f"{row['shortness']:.3g}" in page.read_text() for row in log)
     assert list(comparison["models"]) == ["base", "sft", "grpo"]
     assert comparison["models"]["grpo"]["accuracy"]["n"] == 4
     golds = {json.loads(line)["gold"] for line in (run / "eval_grpo/final/predictions.jsonl").read_text().splitlines()}

@@ -53,7 +53,7 @@ def test_a_curve_tells_its_value_under_the_pointer_and_opens_that_step(served, o
 def test_a_suspect_leads_to_its_completion_which_is_marked(served, open_page):
     page = open_page(served.url)
     assert page.get_by_role("heading", name="Look here first").is_visible()
-    page.get_by_role("link", name="rewards disagree").click()
+    page.get_by_role("link", name="rewards disagree 15").click()  # one in each of 15 groups
     first = page.locator(".suspect").first
     assert "hierarchy_reward gives 1, format_reward 0" in first.inner_text()
     assert first.locator("img").evaluate("image => image.decode().then(() => image.naturalWidth)") == 32

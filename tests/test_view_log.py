@@ -41,13 +41,13 @@ def test_a_step_gives_its_groups_with_scores_reasons_and_advantages(run):
     assert first.prompt == [("user", "What is the diagnosis?")]
     assert first.facts["gold_nodes"] == ["melanoma"]
     wrong = first.rollouts[2]
-    assert (wrong.row, wrong.text, wrong.total) == (6, "Diagnosis of case-1: nevus", 0.5)
+    assert (wrong.row, wrong.text, wrong.total) == (6, "Diagnosis of case-1: nevus", 0.25)
     assert wrong.rewards == {"hierarchy_reward": 0.0, "format_reward": 1.0}
     assert wrong.why == {"hierarchy_reward": {"node": "nevus"}}
     assert wrong.finished is True
-    # totals 1.5, 1.5, 0.5, 1.0: mean 1.125
-    assert wrong.advantage == pytest.approx(0.5 - 1.125)
-    assert (first.mean, first.spread) == (1.125, 1.0)
+    # totals 1.25, 1.25, 0.25, 1.0: mean 0.9375
+    assert wrong.advantage == pytest.approx(0.25 - 0.9375)
+    assert (first.mean, first.spread) == (0.9375, 1.0)
 
 
 def test_two_groups_of_one_record_side_by_side_are_told_apart_by_the_size_of_a_group(run):
@@ -58,7 +58,7 @@ def test_two_groups_of_one_record_side_by_side_are_told_apart_by_the_size_of_a_g
 
 def test_weights_come_from_the_recipe_and_are_1_without_one(run):
     log = RolloutLog(run / "grpo")
-    assert log.weights() == {"hierarchy_reward": 1.0, "format_reward": 0.5}
+    assert log.weights() == {"hierarchy_reward": 1.0, "format_reward": 0.25}
     assert log.weights_known
     (run / "grpo" / "recipe.resolved.yaml").unlink()
     bare = RolloutLog(run / "grpo")
@@ -69,7 +69,7 @@ def test_weights_come_from_the_recipe_and_are_1_without_one(run):
 def test_a_score_of_none_is_none_and_not_part_of_the_sum(run):
     write_step(run / "grpo", 7, [("case-0", [("a", (None, 1.0)), ("b", (None, None))])])
     one, other = RolloutLog(run / "grpo").groups(7)[0].rollouts
-    assert (one.rewards["hierarchy_reward"], one.total) == (None, 0.5)
+    assert (one.rewards["hierarchy_reward"], one.total) == (None, 0.25)
     assert other.total is None
 
 

@@ -27,7 +27,7 @@ def test_rewards_that_disagree_count_by_how_high_the_sum_is():
     step = facts([("a", 1, 9, (1, 0)), ("b", 1, 9, (0, 1)), ("c", 1, 9, (1, 1)), ("d", 1, 9, (0, 0))])
     found = judge({1: step}, [3.0, 1.0])
     # sums 3, 1, 4, 0 of 0 to 4; the rewards are wholly apart in the first two
-    assert found.signs["disagreement"] == pytest.approx([0.75, 0.25, 0, 0])
+    assert found.signs["disagreement"] == pytest.approx([0.75**2, 0.25**2, 0, 0])
 
 
 def test_a_reward_is_taken_between_its_lowest_and_highest_of_the_run_and_one_that_never_varies_is_left_out():
@@ -68,8 +68,8 @@ def test_signs_add_up_as_one_less_the_product_of_what_they_leave():
     for index in range(3):
         left = math.prod(1 - values[index] for values in found.signs.values())
         assert found.score[index] == pytest.approx(1 - left)
-    # the first: half the highest sum, wholly apart: 0.5; its text for one of two other prompts: 0.25
-    assert found.score[0] == pytest.approx(1 - 0.5 * 0.75)
+    # the first: half the highest sum, a level of 0.25; wholly apart: 0.25; its text for one of two other prompts: 0.125
+    assert found.score[0] == pytest.approx(1 - 0.75 * 0.875)
 
 
 def test_a_reward_that_rises_while_another_falls_is_found_from_the_step_where_it_was_best():

@@ -55,7 +55,7 @@ def test_the_first_page_shows_curves_search_and_all_steps(served):
     assert status == 200
     assert headers["Content-Type"] == "text/html; charset=utf-8"
     assert "3 steps with completions, steps 1 to 3" in text
-    assert "hierarchy_reward × 1, format_reward × 0.5" in text
+    assert "hierarchy_reward × 1, format_reward × 0.25" in text
     assert text.count("<figure") == 3  # the sum and two rewards
     assert "36 rollouts of 3 steps searched" in text
     for step in (1, 2, 3):
@@ -74,8 +74,8 @@ def test_a_step_shows_images_completions_scores_reasons_and_advantages(served):
     assert 'src="../image/2/1/0"' in text
     assert "× 2" in text  # equal completions stand together
     assert "#4, #5" in text
-    assert "A +0.38" in text  # 1.5 less the mean of 1.125
-    assert "A −0.62" in text
+    assert "advantage +0.31" in text  # 1.25 less the mean of 0.9375
+    assert "advantage −0.69" in text
     assert "<dt>node</dt><dd>nevus</dd>" in text
     assert "<dt>gold</dt><dd>melanoma</dd>" in text
     assert 'href="1?sort=drawn" rel="prev"' in text

@@ -17,6 +17,8 @@ from skinrl.cli.rollout_log import RolloutLog, UnreadableStepError, version
 from skinrl.cli.rollout_signs import Judged, StepFacts, judge
 from skinrl.pages.rollouts_given import Found, Suspect
 
+MARKED = 0.5  # a sign as high as this is counted
+
 
 class RolloutSearch:
     """Reads the files of a log one after the other, and says which rollouts to look at first."""
@@ -99,7 +101,10 @@ class RolloutSearch:
         chosen = [index for index in order[np.sort(first)][:count] if value[index] > 0]
         suspects = [suspect for index in chosen if (suspect := self._suspect(judged, int(index))) is not None]
         partings = _partings(judged, list(self.log.weights()))
-        return Found(suspects, partings, len(judged.score), 0, 0)
+        counts = {
+            name: int((values >= MARKED).sum()) for name, values in {"score": judged.score, **judged.signs}.items()
+        }
+        return Found(suspects, partings, len(judged.score), 0, 0, counts)
 
     def _suspect(self, judged: Judged, index: int) -> Suspect | None:
         step, row = int(judged.steps[index]), int(judged.rows[index])

@@ -128,12 +128,17 @@ def _scaled(scores: Floats) -> Floats:
 
 
 def _level(totals: Floats) -> Floats:
-    """The weighted sum between its lowest (0) and highest (1) of the run; 1 where all are equal, 0 without one."""
+    """The square of the weighted sum between its lowest (0) and highest (1) of the run: the middle counts a quarter.
+
+    1 where all sums are equal, 0 without one.
+    """
     known = totals[~np.isnan(totals)]
     if not len(known):
         return np.zeros(len(totals))
     low, high = known.min(), known.max()
-    return np.nan_to_num((totals - low) / (high - low)) if high > low else np.where(np.isnan(totals), 0.0, 1.0)
+    if high == low:
+        return np.where(np.isnan(totals), 0.0, 1.0)
+    return np.asarray(np.nan_to_num(((totals - low) / (high - low)) ** 2))
 
 
 def _disagreement(scaled: Floats) -> Floats:

@@ -138,6 +138,7 @@ def write_offline(log: RolloutLog, found: Found, steps: Sequence[int], out: Path
     """
     from skinrl.cli.rollout_server import run_of
     from skinrl.pages.rollouts import offline_page
+    from skinrl.pages.rollouts_html import plural
 
     embedding = _Embedding(most_images)
     pages: dict[int, list[Group]] = {}
@@ -146,8 +147,8 @@ def write_offline(log: RolloutLog, found: Found, steps: Sequence[int], out: Path
     text = offline_page(run_of(log), found, pages, images=embedding.count, left_out=embedding.left_out)
     files.write_text(out, text)
     rollouts = sum(len(group.rollouts) for groups in pages.values() for group in groups)
-    size = out.stat().st_size / 2**20
-    return f"{out}: {rollouts} rollouts of {len(pages)} steps, {embedding.count} images, {size:.1f} MiB"
+    size = f"{plural(embedding.count, 'image')}, {out.stat().st_size / 2**20:.1f} MiB"
+    return f"{out}: {rollouts:,} rollouts of {plural(len(pages), 'step')}, {size}"
 
 
 class _Embedding:

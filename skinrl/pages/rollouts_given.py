@@ -112,6 +112,7 @@ class Found:
         suspects: highest first.
         partings: sentences on rewards that rose while another fell.
         rollouts: searched so far; steps: so far, of ``all_steps``.
+        counts: order of the search -> rollouts with at least 0.5 there.
     """
 
     suspects: Sequence[Suspect]
@@ -119,6 +120,7 @@ class Found:
     rollouts: int
     steps: int
     all_steps: int
+    counts: Mapping[str, int]
 
 
 @dataclass(frozen=True)

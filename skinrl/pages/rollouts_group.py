@@ -45,11 +45,11 @@ def group_card(step: int, group: Group, weights: Mapping[str, float], *, prefix:
 
 
 def _alike(rollouts: Sequence[Rollout]) -> list[list[Rollout]]:
-    """Rollouts with one text and one set of rewards together; highest total first, then as drawn."""
+    """Rollouts with one text and one set of rewards together; highest total first, then the most common."""
     found: dict[Any, list[Rollout]] = {}
     for one in rollouts:
         found.setdefault((one.text, tuple(one.rewards.items()), one.finished), []).append(one)
-    return sorted(found.values(), key=lambda members: (-_total(members[0]), members[0].row))
+    return sorted(found.values(), key=lambda members: (-_total(members[0]), -len(members), members[0].row))
 
 
 def _total(rollout: Rollout) -> float:
@@ -145,7 +145,7 @@ def _advantage(one: Rollout, most: float) -> Html:
     kind = "more" if one.advantage > 1e-6 else "less" if one.advantage < -1e-6 else "none"
     value = f"{one.advantage:+.2f}".replace("-", "−") if kind != "none" else "0"
     bar = el("span", {"class": "tilt"}, el("i", {"style": f"{side};width:{share:.0%}"}))
-    return el("span", {"class": f"advantage {kind}", "title": "advantage"}, f"A {value}", bar)
+    return el("span", {"class": f"advantage {kind}"}, f"advantage {value}", bar)
 
 
 def _rewards(one: Rollout, weights: Mapping[str, float], top: float) -> list[Html]:

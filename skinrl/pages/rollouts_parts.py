@@ -77,10 +77,16 @@ def search(found: Found, by: str, orders: Mapping[str, str], link: Link) -> Html
     """
     words = (
         "High reward where the rewards disagree, one text for many images, a reward that rises while another falls, "
-        "and length. The score sorts what to look at first; it proves nothing."
+        "and length. The score sorts what to look at first; it proves nothing. Beside each order: rollouts that reach "
+        "half of it."
     )
     chosen = [
-        el("a", {"href": orders[name], "aria-current": name == by and "true"}, title)
+        el(
+            "a",
+            {"href": orders[name], "aria-current": name == by and "true"},
+            f"{title} ",
+            el("span", {"class": "count"}, f"{found.counts.get(name, 0):,}"),
+        )
         for name, title in ORDERS.items()
         if orders
     ]

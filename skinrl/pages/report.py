@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from skinrl.pages.base import NOT_A_DEVICE, document
+from skinrl.pages.taxonomy import shown_parent
 
 if TYPE_CHECKING:
     from skinrl.taxonomy import Taxonomy
@@ -83,20 +84,16 @@ class _Nodes:
             return -1
         if node not in self._number:
             if node != self._taxonomy.root:
-                self.number(self._above(node))
+                self.number(shown_parent(self._taxonomy, node))
             self._number[node] = len(self._number)
         return self._number[node]
-
-    def _above(self, node: str) -> str:
-        path = self._taxonomy.path(node)
-        return path[-2] if len(path) > 1 else self._taxonomy.root
 
     def packed(self) -> dict[str, Any]:
         """Names, numbers of the nodes above (-1 for the root) and behaviours, in the order of the numbers."""
         root = self._taxonomy.root
         return {
             "name": [self._taxonomy.node(node).name for node in self._number],
-            "above": [-1 if node == root else self._number[self._above(node)] for node in self._number],
+            "above": [-1 if node == root else self._number[shown_parent(self._taxonomy, node)] for node in self._number],
             "behaviour": [self._taxonomy.behaviour(node) for node in self._number],
         }
 

@@ -84,11 +84,11 @@ function answerOf(model, set, index) {
   return el("section", { class: "answer" },
     el("h3", {}, model.title, " ", tag(verdict)),
     el("p", {}, el("span", { class: "muted" }, "Called: "), nameOf(model.node[index]),
-      model.node[index] >= 0 && verdict !== 0 ? el("span", { class: "muted small" }, ` (${relation(set.gold[index], model.node[index])}, ${plural(model.severity[index], "level")})`) : null),
+      model.node[index] >= 0 && verdict !== 0 ? el("span", { class: "muted small" }, ` (${relation(set.gold[index], model.node[index])}, ${plural(model.severity[index], "level")} off)`) : null),
     el("dl", { class: "facts" }, el("dt", {}, "Credit on the tree"), el("dd", {}, credit(model, index)),
       rewards.map(([name, value]) => [el("dt", {}, capital(spaced(name))), el("dd", {}, value === null ? "not scored" : value.toFixed(2))])),
     text === undefined ? el("p", { class: "muted small" }, "Its report is not on this page, which would be too large; it stands in predictions.jsonl.")
-      : el("pre", { tabindex: "0", role: "region", "aria-label": `Report of ${model.title}` }, text));
+      : el("pre", { tabindex: "0", role: "region", "aria-label": `Report of ${model.title}` }, text.trim() ? text.trimEnd() : "(nothing)"));
 }
 
 // --- all cases -------------------------------------------------------------------------------------------------------

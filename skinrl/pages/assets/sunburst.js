@@ -120,7 +120,7 @@ function drawTree(place, set, model) {
     first?.setAttribute("tabindex", "0");
     const whole = model.tree[shownNode].accuracy;
     const up = DATA.nodes.above[shownNode];
-    const lines = [[nameOf(shownNode), font * 1.02, 500], [`${percent(whole.value)} %`, font * 1.9, 650], [plural(whole.n, "case"), font, 400]];
+    const lines = [[nameOf(shownNode), font * 1.02, 500], [`${percent(whole.value)} %`, Math.min(font * 1.9, HOLE / 1.9), 650], [plural(whole.n, "case"), font, 400]];
     middle.replaceChildren(
       svg("circle", {
         r: HOLE - 4, ...(up >= 0
@@ -149,7 +149,7 @@ function drawTree(place, set, model) {
     const lines = arc > font * 2.5 && width(name) > thick - 8 ? halves(name) : [name];
     const room = (thick - 8) / (font * 0.55);
     const texts = lines.map((line) => cut(line, room));
-    if (texts.some((text, line) => text !== lines[line] && text.length < 5)) return null;
+    if (texts.some((text, line) => text !== lines[line] && text.length < 7)) return null; // three letters of a name say nothing
     const turn = (angle * 180) / Math.PI - 90;
     return svg("text", { ...look, transform: `rotate(${turn}) translate(${radius}) rotate(${angle > Math.PI ? 180 : 0})` },
       texts.map((text, line) => svg("tspan", { x: 0, y: (line - (texts.length - 1) / 2) * font * 1.1 + font * 0.35 }, text)));

@@ -26,7 +26,7 @@ EXPERIMENT = $(RECIPE) $(OVERRIDES) $(if $(DATA),--data $(DATA)) --run $(RUN)
 CONFIG = $(if $(wildcard $(LAUNCH)),$(LAUNCH),launch/zero3_$(LAUNCH)gpu.yaml)
 START = $(if $(filter 1,$(LAUNCH)),$(SKINRL),$(PYTHON) -m accelerate.commands.launch --config_file $(CONFIG) $(LAUNCH_ARGS) -m skinrl.cli)
 # The evaluation: N processes of this machine share the cases, on CPU too.
-SHARE = $(if $(filter 1,$(LAUNCH)),$(SKINRL),$(if $(wildcard $(LAUNCH)),$(START),$(PYTHON) -m torch.distributed.run --standalone --nproc_per_node $(LAUNCH) -m skinrl.cli))
+SHARE = $(if $(filter 1,$(LAUNCH)),$(SKINRL),$(if $(wildcard $(LAUNCH)),$(START),$(PYTHON) -m torch.distributed.run --standalone --nproc_per_node $(LAUNCH) -m -- skinrl.cli))
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo sft grpo eval doctor test lint types bench soak gpu-smoke wheel lock system-packages chromium clean launch

@@ -224,6 +224,8 @@ def on_a_cpu(file: Path, model: Path, data: Path, runs: Path, *more: str, run: s
         "evaluation.samples=1",
         "evaluation.limit=2",
         "evaluation.bootstrap=100",
+        "evaluation.suites=[hierarchical]",
+        "evaluation.baselines=[]",
         *more,
     ]
     return open_experiment(file, overrides, run=run, runs=runs, data=data)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
+from dataset_folders import derm7pt
 from tiny_model import build_tiny_vlm
 
 from skinrl.data.record import Record
@@ -339,6 +340,15 @@ def test_what_is_wrong_with_a_recipe_is_found_without_loading_a_model(tmp_path: 
     failed = {one.check for one in found if one.status == "fail"}
     assert {"groups", "data", "reward", "model", "grpo settings"} <= failed
     assert all(one.why and one.mend for one in found if one.status in {"fail", "warn"})
+
+
+def test_a_dataset_with_fewer_rows_than_published_is_told_before_training(tmp_path: Path, draw: Any) -> None:
+    derm7pt(tmp_path / "derm7pt", draw)
+    part, file = recipe(tmp_path, data=[{"source": "derm7pt", "path": "derm7pt", "use": "evaluation"}])
+    found = examine(part, file, machine=machine(), runs=tmp_path / "runs")
+    (warning,) = [one for one in found if "1,011" in one.what]
+    assert (warning.check, warning.status) == ("data", "warn")
+    assert warning.what.startswith("evaluation: ")
 
 
 def test_the_model_part_uses_the_models_own_processor(tmp_path: Path) -> None:

@@ -103,8 +103,15 @@ def find_loader(name: str, base: Path | None = None) -> Loader:
             parts: Sequence[str] | None = None,
             official_split: bool = True,
         ) -> Any:
-            options = {"parts": parts, "official_split": official_split}
-            return load_table(table, path, taxonomy, labels=labels, on_missing_image=on_missing_image, **options)
+            return load_table(
+                table,
+                path,
+                taxonomy,
+                labels=labels,
+                on_missing_image=on_missing_image,
+                parts=parts,
+                official_split=official_split,
+            )
 
         return load
     if not callable(found):

@@ -207,6 +207,8 @@ def _of_records(stage: Literal["sft", "grpo", "evaluation"], loaded: LoadedData,
     if loaded.leaks:
         what = f"{len(loaded.leaks)} identical images stand in two splits"
         found.append(Finding("leaks", "warn", what, "the test flatters the model", "split by patient, or drop them"))
+    for warning in loaded.warnings:  # of a published dataset: its layout, its number of rows
+        found.append(Finding("data", "warn", warning, "the records may not be what was published", "docs/datasets.md"))
     return [Finding(one.check, one.status, f"{stage}: {one.what}", one.why, one.mend) for one in found]
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from skinrl.data.record import Record
     from skinrl.textbook.trajectory import Trajectory
 
+_TOLD: set[tuple[str, ...]] = set()  # what this process has said of loaded data
 _BUILD_TIMEOUT = 3600  # seconds that other processes wait for the main one to build a base checkpoint
 
 
@@ -94,8 +95,11 @@ def stage_data(experiment: Experiment, stage: str) -> LoadedData:
             cache=experiment.runs / "cache" / "images.sqlite",
             base=experiment.file.parent,
         )
-    for line in loaded.lines():
-        console().print(f"  {line}")
+    told = (str(experiment.file), *loaded.lines())
+    if told not in _TOLD:  # an evaluation loads the data of training several times
+        _TOLD.add(told)
+        for line in loaded.lines():
+            console().print(f"  {line}")
     return loaded
 
 

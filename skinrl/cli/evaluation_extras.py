@@ -9,7 +9,8 @@ from skinrl import files
 from skinrl.cli.common import console
 
 if TYPE_CHECKING:
-    from skinrl.cli.generation import Answers, Asker
+    from skinrl.cli.conditions import Answers
+    from skinrl.cli.generation import Asker
     from skinrl.evaluation.evaluate import Evaluation
     from skinrl.recipe import EvaluationSection
 

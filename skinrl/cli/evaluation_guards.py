@@ -84,6 +84,20 @@ def _refuse_shared(
     refuse_shared_groups([*learnt, *test])
 
 
+def refuse_unscorable(sets: Sequence[Questions]) -> None:
+    """Refuse questions of which none could be scored, before anything is generated.
+
+    Raises:
+        DataError: no case of a set has a label with a node.
+    """
+    for questions in sets:
+        if not any(node != questions.taxonomy.root for case in questions.cases for node, _ in case.gold):
+            raise DataError(
+                f"{questions.suite or 'the evaluation'}: none of {len(questions.cases)} cases has a label with a node "
+                "of the taxonomy, so nothing could be scored; give a label map (data[].labels)"
+            )
+
+
 def refuse_changed(experiment: Experiment, stage: str, loaded: LoadedData) -> None:
     """Refuse an evaluation beside a model that was trained on other data than this: the splits were other ones."""
     from skinrl.cli.build import records_checksum, run_directory

@@ -119,6 +119,7 @@ def compare_all(
 
     more = {"baselines": baselines} if baselines else {}
     comparison = compared(MAIN, seconds=seconds, **more)
+    comparison["settings"] = settings.model_dump(mode="json")
     comparison["contamination"] = {
         name: metrics["contamination"] for name, metrics in comparison["models"].items() if "contamination" in metrics
     }
@@ -133,6 +134,7 @@ def compare_all(
 
 
 def write_results(experiment: Experiment, comparison: dict[str, Any], overlap: Contamination | None) -> None:
+    """Write the comparison, the pairs behind the contamination, the table of seeds, and the page."""
     from skinrl.cli.page import write_page
     from skinrl.evaluation.compare import write_comparison
     from skinrl.evaluation.contamination import write_contamination
@@ -141,5 +143,21 @@ def write_results(experiment: Experiment, comparison: dict[str, Any], overlap: C
     console().print(f"eval: -> {experiment.folder / 'comparison.json'}")
     if overlap is not None:
         write_contamination(experiment.folder, overlap)
+    _write_seeds(experiment)
     page = write_page(experiment.folder, images=experiment.recipe.evaluation.page_images)
     console().print(f"eval: -> {page}")
+
+
+def _write_seeds(experiment: Experiment) -> None:
+    """Where other runs of this recipe differ in the seed alone: ``seeds.json`` over all of them, printed too."""
+    from skinrl.evaluation.seeds import read_runs, seeds_table, sister_runs, write_seeds
+    from skinrl.evaluation.tables import print_seeds
+
+    settings, parent = experiment.recipe.evaluation, experiment.folder.parent
+    runs = sister_runs(parent, experiment.run, experiment.taxonomy)
+    if len(runs) < 2:
+        return
+    found = read_runs(parent, experiment.taxonomy, runs)
+    table = seeds_table(found, resamples=settings.bootstrap, prevalence=settings.prevalence)
+    console().print(f"eval: -> {write_seeds(parent, table)} ({', '.join(runs)})")
+    print_seeds(table, console())

@@ -145,6 +145,7 @@ def test_wilson_agrees_with_scipy():
 def test_at_zero_and_a_hundred_percent_wilson_counts_patients_not_images(share):
     groups = [name for name in names(20) for _ in range(10)]
     found = of_mean(np.full(200, share), groups)
+    assert found.low <= share <= found.high, "to the last digit"
     assert (found.low, found.high) == pytest.approx(wilson(share, 20))
     assert found.high - found.low > 0.15
     assert found.n == 200

@@ -15,7 +15,7 @@ from skinrl import files
 from skinrl.errors import DataError
 from skinrl.evaluation import Reply, evaluate, print_seeds, read_runs, seeds_table, write_seeds
 from skinrl.evaluation.bootstrap import Resampler, mean_measure
-from skinrl.evaluation.seeds import over_runs
+from skinrl.evaluation.seeds import over_runs, sister_runs
 
 TOY = toy_taxonomy()
 
@@ -147,3 +147,20 @@ def test_runs_of_other_recipes_or_another_taxonomy_are_refused(tmp_path):
     files.write_json(environment, {"checksums": {"taxonomy": "sha256:other", "data": {}}})
     with pytest.raises(DataError, match="taxonomy of checksum sha256:other"):
         read_runs(tmp_path, TOY)
+
+
+def test_sisters_are_the_runs_of_the_same_recipe_with_other_seeds(tmp_path):
+    for name, recipe in {
+        "first": {"seed": 0, "model": "tiny"},
+        "again": {"seed": 0, "model": "tiny"},
+        "other_seed": {"seed": 1, "model": "tiny"},
+        "other_model": {"seed": 2, "model": "large"},
+    }.items():
+        run_folder(tmp_path, name, [1] * 10, recipe=recipe)
+    (tmp_path / "seeds.json").write_text("{}")
+    (tmp_path / "empty").mkdir()
+    assert sister_runs(tmp_path, "first", TOY) == ["first", "other_seed"]
+    assert sister_runs(tmp_path, "other_model", TOY) == ["other_model"]
+    environment = tmp_path / "other_seed" / "eval_sft" / "environment.json"
+    files.write_json(environment, {"checksums": {"taxonomy": "sha256:other", "data": {}}})
+    assert sister_runs(tmp_path, "first", TOY) == ["first"]

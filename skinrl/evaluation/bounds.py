@@ -43,7 +43,7 @@ def wilson(share: float, n: int) -> tuple[float, float]:
     scale = 1 + _Z**2 / n
     middle = (share + _Z**2 / (2 * n)) / scale
     half = _Z / scale * math.sqrt(share * (1 - share) / n + _Z**2 / (4 * n**2))
-    return max(0.0, middle - half), min(1.0, middle + half)
+    return 0.0 if share <= 0 else max(0.0, middle - half), 1.0 if share >= 1 else min(1.0, middle + half)
 
 
 def interval(value: float, row: Floats, units: int, n: int, *, bounded: bool) -> Interval:

@@ -204,6 +204,37 @@ def read_runs(
     return found
 
 
+def sister_runs(folder: Path | str, run: str, taxonomy: Taxonomy) -> list[str]:
+    """`run` and the evaluated runs beside it whose recipes differ from its own in the seed alone.
+
+    Of several runs with one seed the first by name counts: the same seed twice is the same run twice.
+
+    Args:
+        folder: `runs/<recipe>`.
+
+    Raises:
+        DataError: a file of a run that cannot be read.
+    """
+    folder = Path(folder)
+    own = _recipes(folder / run)
+    found = {_seeds(own): run}
+    for path in sorted(folder.iterdir()):
+        recipes = _recipes(path)
+        same = own.keys() & recipes.keys()
+        if not same or any(_differing(own[stage], recipes[stage]) for stage in same):
+            continue
+        stages = [stage.parent.parent for stage in path.glob("eval_*/final/metrics.json")]
+        if stages and all(_taxonomy_of(stage) in (None, taxonomy.checksum) for stage in stages):
+            found.setdefault(_seeds(recipes), path.name)
+    return list(found.values())
+
+
+def _seeds(recipes: Mapping[str, Any]) -> tuple[Any, ...]:
+    """The seeds of the trainings; of the evaluations where nothing was trained."""
+    trained = [stage for stage in sorted(recipes) if not stage.startswith("eval_")]
+    return tuple(recipes[stage].get("seed") for stage in trained or sorted(recipes))
+
+
 def _differing(one: Mapping[str, Any], two: Mapping[str, Any]) -> list[str]:
     return sorted(key for key in {*one, *two} if key not in ("seed", "name") and one.get(key) != two.get(key))
 
@@ -214,12 +245,16 @@ def _recipes(run: Path) -> dict[str, Any]:
     return {path.parent.name: read_yaml(path, error=DataError)[0] for path in written}
 
 
-def _refuse_other_taxonomy(stage: Path, taxonomy: Taxonomy) -> None:
+def _taxonomy_of(stage: Path) -> str | None:
+    """The checksum of the taxonomy with which a stage was evaluated, where it says so."""
     environment = stage / "environment.json"
-    if not environment.is_file():
-        return
-    known = files.read_json(environment, error=DataError)["checksums"]["taxonomy"]
-    if known != taxonomy.checksum:
+    known = files.read_json(environment, error=DataError)["checksums"]["taxonomy"] if environment.is_file() else None
+    return str(known) if known is not None else None
+
+
+def _refuse_other_taxonomy(stage: Path, taxonomy: Taxonomy) -> None:
+    known = _taxonomy_of(stage)
+    if known not in (None, taxonomy.checksum):
         raise DataError(
             f"{stage}: was evaluated with a taxonomy of checksum {known}, found {taxonomy.checksum}; evaluate "
             "again, as levels and hierarchical metrics move with the taxonomy"

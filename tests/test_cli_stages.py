@@ -273,6 +273,24 @@ def test_the_checksum_of_the_data_covers_what_the_images_show(
     assert checksum() != before
 
 
+def test_runs_of_before_a_record_had_options_keep_their_checksum() -> None:
+    """Otherwise an update would refuse to evaluate every model that is there already."""
+    import hashlib
+
+    from skinrl.data.record import Record
+
+    record = Record(id="1", images=("a/1.png",), modality="clinical", source="clinic", labels=(("melanoma", 1.0),))
+    then = {
+        "id": "1", "images": [["1.png", "pixels"]], "modality": "clinical", "source": "clinic",
+        "labels": [["melanoma", 1.0]], "concepts": {}, "skin_tone": None, "slices": {}, "group": "1",
+        "group_kind": "image", "split": None, "raw_label": "", "text_only": False,
+    }  # fmt: skip
+    expected = hashlib.sha256(json.dumps(then, sort_keys=True).encode()).hexdigest()
+    assert records_checksum([record], {"a/1.png": "pixels"}) == f"sha256:{expected}"
+    offering = replace(record, options=("a", "b"), option_nodes=("melanoma", ""))
+    assert records_checksum([offering], {"a/1.png": "pixels"}) != f"sha256:{expected}"
+
+
 # Several processes
 
 

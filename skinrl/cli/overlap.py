@@ -87,7 +87,7 @@ def eval_overlap(experiment: Experiment, data: LoadedData) -> Contamination:
     training: dict[tuple[str, str], Record] = {}
     pixels = dict(data.pixels)
     for stage in ("sft", "grpo"):
-        entries = recipe.data_for(stage)  # type: ignore[arg-type]
+        entries = recipe.data_for(stage)
         if not entries or not all(entry.path and Path(entry.path).is_dir() for entry in entries):
             continue
         loaded = data if entries == recipe.data_for("evaluation") else stage_data(experiment, stage)

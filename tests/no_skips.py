@@ -11,14 +11,16 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+import sys
 from collections.abc import Generator
 from pathlib import Path
 
 import pytest
 
-from tests.browser import chromium
-
 REPOSITORY = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(REPOSITORY / "tests"))  # this plugin is loaded before pytest puts the folder there
+
+from browser import chromium  # noqa: E402
 
 
 def may_skip(item: pytest.Item) -> bool:

@@ -149,7 +149,7 @@ def _differences(
 
     if not several:
         return _of_comparison(group[0], "difference")
-    found = {}
+    found: dict[str, Any] = {}
     for first in {one.run: one for one in group}.values():
         measured = _of_comparison(first, "difference")
         found |= {f"{name_of(first.run)}: {pair}": metrics for pair, metrics in measured.items()}

@@ -250,7 +250,8 @@ def right_sample(cases: CaseColumns, answers: AnswerColumns, limit: int) -> list
 
 def _few_per_patient(order: Sequence[int], groups: Sequence[int], limit: int, most: int = _PER_PATIENT) -> list[int]:
     taken: Counter[int] = Counter()
-    first, rest = [], []
+    first: list[int] = []
+    rest: list[int] = []
     for index in order:
         (first if taken[groups[index]] < most else rest).append(index)
         taken[groups[index]] += 1

@@ -90,11 +90,11 @@ class _Nodes:
 
     def packed(self) -> dict[str, Any]:
         """Names, numbers of the nodes above (-1 for the root) and behaviours, in the order of the numbers."""
-        root = self._taxonomy.root
+        taxonomy = self._taxonomy
         return {
-            "name": [self._taxonomy.node(node).name for node in self._number],
-            "above": [-1 if node == root else self._number[shown_parent(self._taxonomy, node)] for node in self._number],
-            "behaviour": [self._taxonomy.behaviour(node) for node in self._number],
+            "name": [taxonomy.node(node).name for node in self._number],
+            "above": [self._number.get(shown_parent(taxonomy, node), -1) for node in self._number],
+            "behaviour": [taxonomy.behaviour(node) for node in self._number],
         }
 
 

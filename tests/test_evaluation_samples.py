@@ -30,9 +30,15 @@ def test_pass_at_k_is_tried_for_powers_of_two_and_all_samples():
     assert [tried(n) for n in (1, 2, 4, 6, 8)] == [[], [2], [2, 4], [2, 4, 6], [2, 4, 8]]
 
 
+def target_node(asked):
+    target = target_of(asked, TOY)
+    assert target is not None
+    return target
+
+
 def votes(gold, *nodes):
     asked = case("a", gold)
-    target = target_of(asked, TOY)
+    target = target_node(asked)
     return self_consistency([judge(target, answer(asked, node, "ok" if node else "invalid"), TOY) for node in nodes])
 
 
@@ -89,7 +95,7 @@ def test_the_differential_is_read_in_order_and_a_name_that_is_no_node_keeps_its_
 )
 def test_rank_of_the_first_right_one(diagnosis, differential, rank):
     asked = case("a", "naevus")
-    target = target_of(asked, TOY)
+    target = target_node(asked)
     assert Judge(TOY).rank(target, predict(asked, report(diagnosis, *differential), TOY)) == rank
 
 

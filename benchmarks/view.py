@@ -6,7 +6,7 @@
 The completions log is written as TRL writes it: groups of 10, reports of 1,000 characters, three rewards and what
 they log. ``skinrl view`` then starts in a process of its own and is asked for pages as a browser asks. ``stock`` is
 what one does without it: a fresh Python that reads the whole folder with pandas. Seconds are of the wall clock, from
-the start of the process; memory is its peak, resident.
+the start of the process, and of the processor, which a busy machine stretches less; memory is its peak, resident.
 """
 
 from __future__ import annotations
@@ -79,7 +79,8 @@ def viewed(stage: Path, steps: int) -> dict[str, float]:
         assert process.stdout is not None
         url = process.stdout.readline().strip()
         try:
-            found = {"first page": _asked(url, start), "memory, first page": _memory(process.pid)}
+            found = {"first page": _asked(url, start), "processor, first page": _processor(process.pid)}
+            found["memory, first page"] = _memory(process.pid)
             found["a step, while it searches"] = _asked(f"{url}step/{steps // 2}", time.perf_counter())
             while json.loads(_read(f"{url}state.json"))["searched"] < steps:
                 time.sleep(0.1)
@@ -87,6 +88,7 @@ def viewed(stage: Path, steps: int) -> dict[str, float]:
             found["first page after the search"] = _asked(url, time.perf_counter())
             found["the same again"] = _asked(url, time.perf_counter())
             found["a step"] = _asked(f"{url}step/{steps}", time.perf_counter())
+            found["processor, in all"] = _processor(process.pid)
             found["memory, in all"] = _memory(process.pid)
         finally:
             process.terminate()
@@ -109,12 +111,18 @@ def _memory(pid: int) -> float:
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
 
 
-def stock(stage: Path) -> tuple[float, float]:
-    """Seconds and peak memory (MiB) of a process that reads the whole folder."""
+def _processor(pid: int) -> float:
+    """Seconds that a process has computed, in all its threads."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def stock(stage: Path) -> tuple[float, float, float]:
+    """Seconds, processor seconds and peak memory (MiB) of a process that reads the whole folder."""
     start = time.perf_counter()
     process = subprocess.Popen([sys.executable, "-c", STOCK, str(stage / "completions")])
     _, _, used = os.wait4(process.pid, 0)
-    return time.perf_counter() - start, used.ru_maxrss / 1024
+    return time.perf_counter() - start, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024
 
 
 def spread(values: Sequence[float]) -> dict[str, float]:
@@ -137,7 +145,8 @@ def main() -> None:
         {"what": what, "unit": "MiB" if what.startswith("memory") else "s", **spread([one[what] for one in ours])}
         for what in ours[0]
     ]
-    for what, unit, place in (("stock: the folder read", "s", 0), ("stock: memory", "MiB", 1)):
+    named = (("stock: the folder read", "s"), ("stock: processor", "s"), ("stock: memory", "MiB"))
+    for place, (what, unit) in enumerate(named):
         rows.append({"what": what, "unit": unit, **spread([one[place] for one in theirs])})
     print(f"{arguments.files * arguments.rollouts:,} rollouts in {arguments.files:,} files, {size:.0f} MiB")
     for row in rows:

@@ -10,6 +10,7 @@ import pytest
 from rollout_runs import small_run, write_step
 
 from skinrl.cli.rollout_log import RolloutLog, UnreadableStepError, find_stage
+from skinrl.cli.rollout_search import RolloutSearch
 from skinrl.errors import InputError
 
 
@@ -104,6 +105,16 @@ def test_a_file_that_is_half_written_is_told_from_a_step_that_is_not_there(run):
         log.groups(3)
     with pytest.raises(InputError, match="step 77 has no completions; steps 1 to 3 are logged"):
         log.groups(77)
+
+
+def test_a_file_of_other_columns_is_refused_and_searched_by_nobody(run):
+    write_step(run / "grpo", 4, [("case-0", [("word", (1.0,))])], names=("another_reward",))
+    log = RolloutLog(run / "grpo")
+    with pytest.raises(UnreadableStepError, match="has no column format_reward, hierarchy_reward"):
+        log.groups(4)
+    search = RolloutSearch(log)
+    assert search.scan() == 3
+    assert search.found().steps == 3
 
 
 def test_images_are_those_that_the_run_wrote_down_for_a_record(run, tmp_path):

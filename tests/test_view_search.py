@@ -68,7 +68,7 @@ def test_signs_add_up_as_one_less_the_product_of_what_they_leave():
     for index in range(3):
         left = math.prod(1 - values[index] for values in found.signs.values())
         assert found.score[index] == pytest.approx(1 - left)
-    # the first: half the highest sum, a level of 0.25; wholly apart: 0.25; its text for one of two other prompts: 0.125
+    # the first: half the highest sum, so a level of 0.25; wholly apart: 0.25; its text for 1 of 2 other prompts: 0.125
     assert found.score[0] == pytest.approx(1 - 0.75 * 0.875)
 
 

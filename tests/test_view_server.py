@@ -63,7 +63,7 @@ def test_the_first_page_shows_curves_search_and_all_steps(served):
     assert 'href="step/1?row=3#row-3"' in text  # paid for the disease without a form
     assert "hierarchy_reward gives 1, format_reward 0" in text
     assert "not a medical device" in text
-    assert "photographs and record ids of patients" in text
+    assert "photographs of patients" in text
 
 
 def test_a_step_shows_images_completions_scores_reasons_and_advantages(served):

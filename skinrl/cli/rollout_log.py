@@ -136,7 +136,9 @@ class RolloutLog:
         from pyarrow import parquet
 
         with _readable(file):
-            rows = parquet.read_table(file, use_threads=False).to_pylist()
+            table = parquet.read_table(file, use_threads=False)
+            _refuse_without({"completion", "prompt", *self.weights()} - set(table.column_names))
+        rows = table.to_pylist()
         weights = self.weights()
         size = (self._recipe.get("grpo") or {}).get("num_generations")
         return tuple(_group(number, rows, members, weights) for number, members in enumerate(_group_rows(rows, size)))
@@ -153,6 +155,7 @@ class RolloutLog:
         with _readable(file):
             present = set(parquet.read_schema(file).names)
             prompt = "id" if "id" in present else "prompt"
+            _refuse_without({"completion", prompt, *names} - present)
             table = parquet.read_table(file, columns=["completion", prompt, *names], use_threads=False)
         texts = [_text(one) for one in table.column("completion").to_pylist()]
         prompts = [one if isinstance(one, str) else json.dumps(one) for one in table.column(prompt).to_pylist()]
@@ -195,6 +198,11 @@ def _readable(file: Path) -> Iterator[None]:
             f"{file}: cannot be read ({problem}); where the run is at work it may be half written: look again in a "
             "moment. Otherwise the file is damaged"
         ) from problem
+
+
+def _refuse_without(columns: set[str]) -> None:
+    if columns:
+        raise ValueError(f"it has no column {', '.join(sorted(columns))}, which a completions log of this run has")
 
 
 def _recipe_of(stage: Path) -> dict[str, Any]:

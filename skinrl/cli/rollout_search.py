@@ -26,9 +26,10 @@ class RolloutSearch:
     def __init__(self, log: RolloutLog) -> None:
         self.log = log
         self._steps: dict[int, StepFacts] = {}
-        self._judged: Judged | None = None
-        self._found: tuple[tuple[int, int, str], Judged, Found] | None = None  # the last one, while nothing is new
-        self._lock = threading.Lock()
+        self._changes = 0  # how often the steps have changed: what was judged before is stale then
+        self._judged: tuple[int, Judged] | None = None
+        self._found: tuple[tuple[int, int, str], Found] | None = None  # the last one, while nothing is new
+        self._lock = threading.Lock()  # one thread searches, others ask
 
     @property
     def searched(self) -> int:
@@ -46,9 +47,9 @@ class RolloutSearch:
         """
         present = self.log.files()
         with self._lock:
-            gone = [step for step in self._steps if step not in present]
-            for step in gone:
+            for step in set(self._steps) - set(present):
                 del self._steps[step]
+                self._changes += 1
         read = 0
         for step, file in present.items():
             if stop():
@@ -61,10 +62,9 @@ class RolloutSearch:
             except (UnreadableStepError, FileNotFoundError):
                 continue
             with self._lock:
-                self._steps[step], self._judged = facts, None
+                self._steps[step] = facts
+                self._changes += 1
             read += 1
-        if gone:
-            self._judged = None
         return read
 
     def _facts(self, file: Path, now: tuple[int, int]) -> StepFacts:
@@ -84,15 +84,13 @@ class RolloutSearch:
             by: ``score``, or one of `rollout_signs.SIGNS`.
         """
         with self._lock:
-            steps, judged = dict(sorted(self._steps.items())), self._judged
-        if judged is None:
-            judged = judge(steps, list(self.log.weights().values()))
-            with self._lock:
-                self._judged = judged
-        key = (id(judged), count, by)
-        if self._found is None or self._found[0] != key:
-            self._found = (key, judged, self._look(judged, count, by))
-        return replace(self._found[2], steps=len(steps), all_steps=len(self.log.files()))
+            steps, now, known = dict(sorted(self._steps.items())), self._changes, self._judged
+        if known is None or known[0] != now:
+            known = self._judged = (now, judge(steps, list(self.log.weights().values())))
+        last, key = self._found, (now, count, by)
+        if last is None or last[0] != key:
+            last = self._found = (key, self._look(known[1], count, by))
+        return replace(last[1], steps=len(steps), all_steps=len(self.log.files()))
 
     def _look(self, judged: Judged, count: int, by: str) -> Found:
         value = judged.score if by == "score" else judged.signs[by]

@@ -13,8 +13,8 @@ from skinrl.pages.rollouts_parts import ORDERS, all_steps, bar, curves, dialog, 
 
 SORTS = {"drawn": "as drawn", "spread": "largest spread", "high": "highest reward", "low": "lowest reward"}
 _PRIVATE = (
-    "This page shows photographs and record ids of patients. It stays on this computer: nothing is sent anywhere, and "
-    "the pages are kept in no browser's cache. "
+    "These pages show photographs of patients (unless --no-images), record ids, and what was written about them. They "
+    "stay on this computer: nothing is sent anywhere, and no browser keeps them in its cache. "
 )
 _PRIVATE_FILE = (
     "This file holds record ids{images} and what was written about patients: keep it where the run may be kept. "

@@ -11,7 +11,7 @@ from sklearn.metrics import accuracy_score, precision_score, recall_score
 
 from skinrl.errors import DataError
 from skinrl.evaluation.analysis import analyse
-from skinrl.evaluation.bootstrap import Resampler, mean_measure
+from skinrl.evaluation.bootstrap import Columns, Resampler, mean_measure
 from skinrl.evaluation.fairness import fairness_of
 from skinrl.evaluation.groups import Split
 
@@ -113,9 +113,9 @@ def test_gaps_that_chance_makes_are_not_called_found():
     """Six small groups with nothing between them: large gaps, and p below 0.05 in about one of twenty."""
     rng, found = np.random.default_rng(2), []
     for _ in range(60):
-        split, measures, resampler = answers(rng.random(72) < 0.6, np.repeat(list("123456"), 12), resamples=2)
-        parts = resampler.measure(measures, list(split.parts.values()))
-        accuracy = fairness_of(split, parts, measures, resampler, permutations=199)["metrics"]["accuracy"]
+        split, columns, resampler = answers(rng.random(72) < 0.6, np.repeat(list("123456"), 12))
+        parts = resampler.measure(columns, list(split.parts.values()))
+        accuracy = fairness_of(split, parts, columns, resampler, permutations=199)["metrics"]["accuracy"]
         found.append((accuracy["gap"]["value"], accuracy["null"]["mean"], accuracy["null"]["p"]))
     gap, null, p = np.array(found).T
     assert gap.mean() == pytest.approx(null.mean(), abs=0.03)
@@ -123,13 +123,12 @@ def test_gaps_that_chance_makes_are_not_called_found():
     assert (p < 0.05).mean() <= 0.12
 
 
-def answers(right, values, patients=None, resamples=100):
-    """A split of bare right and wrong answers."""
-    patients = np.arange(len(right)) if patients is None else patients
-    measures = [mean_measure("accuracy", np.asarray(right, float))]
-    resampler = Resampler([f"p{n:04d}" for n in patients], resamples=resamples, seed=1)
+def answers(right, values):
+    """A split of bare right and wrong answers, of a patient each."""
+    columns = Columns([mean_measure("accuracy", np.asarray(right, float))], len(right))
+    resampler = Resampler([f"p{n:04d}" for n in range(len(right))], resamples=2, seed=1)
     parts = {value: np.flatnonzero(np.asarray(values) == value) for value in np.unique(values)}
-    return Split(("by_modality",), parts, True), measures, resampler
+    return Split(("by_modality",), parts, True), columns, resampler
 
 
 def test_patients_are_dealt_and_not_their_images():

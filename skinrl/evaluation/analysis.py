@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from skinrl.errors import DataError
-from skinrl.evaluation.bootstrap import Indices, Measure, Measured, Resampler
+from skinrl.evaluation.bootstrap import Columns, Indices, Measured, Resampler
 from skinrl.evaluation.calibration import Confident, blocks_of, confident, detail_measures
 from skinrl.evaluation.fairness import fairness_of
 from skinrl.evaluation.groups import Split, small_parts, splits_of
@@ -53,11 +53,11 @@ def analyse(
     details = [measure for one in sources for measure in detail_measures(one)]
     whole, *_ = resampler.measure([*measures, *details])
     splits, left_out = splits_of(cases)
-    parts, fairness = _parts(splits, measures, resampler)
+    parts, fairness = _parts(splits, Columns(measures, len(scored)), resampler)
     found = {name: interval.as_dict() for name, interval in whole.intervals().items()}
     at = stated_prevalence(scored, prevalence)
     return Analysis(
-        whole=_first(whole, len(measures)),
+        whole=whole.first(len(measures)),
         codes=resampler.codes,
         cases=len(scored),
         metrics={measure.name: found[measure.name] for measure in measures},
@@ -77,17 +77,6 @@ def analyse(
     )
 
 
-def _first(measured: Measured, count: int) -> Measured:
-    """The first measures alone."""
-    return Measured(
-        measured.measures[:count],
-        measured.values[:count],
-        measured.replicates[:count],
-        measured.cases[:count],
-        measured.units[:count],
-    )
-
-
 def _calibration(sources: Sequence[Confident], whole: Measured) -> dict[str, Any]:
     found = whole.intervals()
     blocks = {one.source: blocks_of(one, found) for one in sources}
@@ -97,14 +86,12 @@ def _calibration(sources: Sequence[Confident], whole: Measured) -> dict[str, Any
     }
 
 
-def _parts(
-    splits: Sequence[Split], measures: Sequence[Measure], resampler: Resampler
-) -> tuple[dict[str, Any], dict[str, Any]]:
+def _parts(splits: Sequence[Split], columns: Columns, resampler: Resampler) -> tuple[dict[str, Any], dict[str, Any]]:
     """`by_skin_tone`, `by_modality`, `by_source` and `by_slice`; and `fairness`."""
     blocks: dict[str, Any] = {"by_skin_tone": {}, "by_modality": {}, "by_source": {}, "by_slice": {}}
     fairness: dict[str, Any] = {}
     for split in splits:
-        measured = resampler.measure(measures, list(split.parts.values()))
+        measured = resampler.measure(columns, list(split.parts.values()))
         shown = {
             value: {name: interval.as_dict() for name, interval in one.intervals().items()}
             for value, one in zip(split.parts, measured, strict=True)
@@ -114,7 +101,7 @@ def _parts(
             blocks[top][rest[0]] = shown
         else:
             blocks[top] = shown
-        compared = fairness_of(split, measured, measures, resampler) if split.compared else None
+        compared = fairness_of(split, measured, columns, resampler) if split.compared else None
         if compared is not None:
             fairness[split.axis] = compared
     return blocks, fairness

@@ -9,7 +9,7 @@ do the parts of a set (one skin tone and the next), so that what compares parts 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -121,6 +121,17 @@ class Measured:
     cases: Indices
     units: Indices
 
+    def first(self, count: int) -> Measured:
+        """The first measures alone, without the columns that they were summed from: these are large."""
+        empty = np.empty((0, 0))
+        return Measured(
+            tuple(replace(measure, columns=empty) for measure in self.measures[:count]),
+            self.values[:count],
+            self.replicates[:count],
+            self.cases[:count],
+            self.units[:count],
+        )
+
     def intervals(self) -> dict[str, Interval]:
         """Every measure with its 95 % interval, by name."""
         rows = zip(self.measures, self.values, self.replicates, self.units, self.cases, strict=True)
@@ -144,16 +155,17 @@ class Resampler:
         self.resamples, self.seed = resamples, seed
         self.weights = resample_weights(self.groups, resamples, seed)
 
-    def measure(self, measures: Sequence[Measure], parts: Sequence[Indices] | None = None) -> list[Measured]:
+    def measure(self, measures: Sequence[Measure] | Columns, parts: Sequence[Indices] | None = None) -> list[Measured]:
         """Measures of each part.
 
         Args:
+            measures: or their columns, where they are measured more than once.
             parts: numbers of the cases of each part; by default one part, the whole set.
 
         Raises:
             DataError: measures of another number of cases.
         """
-        columns = Columns(measures, len(self.codes))
+        columns = measures if isinstance(measures, Columns) else Columns(measures, len(self.codes))
         whole = np.arange(len(self.codes))
         found = []
         for part in [whole] if parts is None else parts:

@@ -39,7 +39,7 @@ class Group:
 def fairness_of(
     split: Split,
     measured: Sequence[Measured],
-    measures: Sequence[Measure],
+    columns: Columns,
     resampler: Resampler,
     *,
     permutations: int = PERMUTATIONS,
@@ -48,7 +48,7 @@ def fairness_of(
 
     Args:
         measured: of each part of the split, in its order, from `resampler`.
-        measures: the same metrics over the whole set.
+        columns: of the same metrics over the whole set.
     """
     groups = [Group(value, part, one) for (value, part), one in zip(split.parts.items(), measured, strict=True)]
     known = [group for group in groups if group.value != UNKNOWN]
@@ -71,16 +71,16 @@ def fairness_of(
     }
     if len(large) < 2:
         return block
-    null = _permuted(large, measures, resampler, permutations)
-    for index, measure in enumerate(measures):
+    null = _permuted(large, columns, resampler, permutations)
+    for index, measure in enumerate(columns.measures):
         found = _compared(index, measure, large, null)
         if found is not None:
             block["metrics"][measure.name] = found
-    block["equal_opportunity"] = _equal_opportunity(large, measures, null)
+    block["equal_opportunity"] = _equal_opportunity(large, columns.measures, null)
     return block
 
 
-def _permuted(groups: Sequence[Group], measures: Sequence[Measure], resampler: Resampler, count: int) -> Floats:
+def _permuted(groups: Sequence[Group], columns: Columns, resampler: Resampler, count: int) -> Floats:
     """Metrics (groups, M, permutations) of groups of the same sizes to which patients are dealt at random.
 
     What is dealt is a patient with all cases of one group: a patient seen in two groups (two modalities) is dealt
@@ -89,7 +89,7 @@ def _permuted(groups: Sequence[Group], measures: Sequence[Measure], resampler: R
     cases = np.concatenate([group.part for group in groups])
     label = np.repeat(np.arange(len(groups)), [len(group.part) for group in groups])
     units, unit_of = np.unique(resampler.codes[cases] * len(groups) + label, return_inverse=True)
-    sums = Columns(measures, len(resampler.codes)).sums(cases, unit_of.astype(np.intp), len(units))
+    sums = columns.sums(cases, unit_of.astype(np.intp), len(units))
     count = min(count, max(FEWEST_PERMUTATIONS, _DEALS // len(units)))
     labels = np.tile((units % len(groups)).astype(np.uint8), (count, 1))
     dealt = np.ascontiguousarray(np.random.default_rng([resampler.seed, len(units)]).permuted(labels, axis=1).T)

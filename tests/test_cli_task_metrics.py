@@ -16,6 +16,7 @@ from skinrl import files
 from skinrl.cli import stages
 from skinrl.cli.build import resolved, run_directory, stage_data
 from skinrl.cli.common import Experiment, open_experiment
+from skinrl.cli.evaluation_guards import refuse_seen
 from skinrl.cli.task_metrics import numbers, watch_of
 from skinrl.errors import DataError, RecipeError
 from skinrl.evaluation import Reply, evaluate
@@ -169,6 +170,19 @@ def test_a_validation_patient_who_is_trained_on_is_refused(opened: Callable[...,
     recipe = with_entry("weight: 1").replace("name: other", "name: photographs")
     with pytest.raises(DataError, match="patients or lesions stand in two splits: patient p1"):
         watch(opened(recipe=recipe))
+
+
+def test_a_test_case_that_models_are_chosen_on_is_refused_by_the_evaluation(
+    opened: Callable[..., Experiment], tmp_path: Path
+) -> None:
+    table = tmp_path / "photographs" / "other.csv"
+    table.write_text("photo,label,who,part\n7.png,melanoma,p8,validation\n")
+    experiment = opened(recipe=with_entry("weight: 1").replace("name: other", "name: photographs"))
+    data = stage_data(experiment, "evaluation")
+    with pytest.raises(DataError, match="1 test cases are validation cases of task_metrics: 7"):
+        refuse_seen(experiment, data)
+    table.write_text("photo,label,who,part\n3.png,melanoma,p4,validation\n")
+    refuse_seen(experiment, data)
 
 
 # Numbers

@@ -53,6 +53,10 @@ def refuse_seen(experiment: Experiment, data: LoadedData) -> frozenset[str]:
         sources.update(record.source for record in loaded.records if record.split == "train")
         if not same:  # one load: its splits were checked there
             _refuse_shared(experiment, stage, data.split("test"), loaded.records, on_purpose=on_purpose)
+    entries = recipe.data_for("validation")
+    if entries and all(entry.path and Path(entry.path).is_dir() for entry in entries):
+        chosen_on = [one for one in stage_data(experiment, "validation").records if one.split == "validation"]
+        _refuse_shared(experiment, "task_metrics", data.split("test"), chosen_on, on_purpose=on_purpose)
     return frozenset(sources)
 
 
@@ -77,8 +81,9 @@ def _refuse_shared(
         learnt = [record for record in learnt if record.split == "train"]
     found = seen(learnt)
     if found:
+        kind = "validation" if stage == "task_metrics" else "training"
         raise DataError(
-            f"{experiment.file}: {len(found)} test cases are training cases of {stage}: {some(found)}. Let the "
+            f"{experiment.file}: {len(found)} test cases are {kind} cases of {stage}: {some(found)}. Let the "
             "entries of all stages name their splits, or load the same data"
         )
     refuse_shared_groups([*learnt, *test])

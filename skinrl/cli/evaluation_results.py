@@ -150,6 +150,7 @@ def write_results(experiment: Experiment, comparison: dict[str, Any], overlap: C
 
 def _write_seeds(experiment: Experiment) -> None:
     """Where other runs of this recipe differ in the seed alone: ``seeds.json`` over all of them, printed too."""
+    from skinrl.errors import DataError
     from skinrl.evaluation.seeds import read_runs, seeds_table, sister_runs, write_seeds
     from skinrl.evaluation.tables import print_seeds
 
@@ -157,7 +158,11 @@ def _write_seeds(experiment: Experiment) -> None:
     runs = sister_runs(parent, experiment.run, experiment.taxonomy)
     if len(runs) < 2:
         return
-    found = read_runs(parent, experiment.taxonomy, runs)
-    table = seeds_table(found, resamples=settings.bootstrap, prevalence=settings.prevalence)
+    try:
+        found = read_runs(parent, experiment.taxonomy, runs)
+        table = seeds_table(found, resamples=settings.bootstrap, prevalence=settings.prevalence)
+    except DataError as problem:  # another run's files; the results of this one stand
+        console().print(f"eval: no table over the seeds of {', '.join(runs)}: {problem}")
+        return
     console().print(f"eval: -> {write_seeds(parent, table)} ({', '.join(runs)})")
     print_seeds(table, console())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
@@ -17,7 +18,7 @@ from skinrl import files
 from skinrl.cli import evaluation_models
 from skinrl.cli.common import Experiment, open_experiment
 from skinrl.cli.completions import Share, saved_rows, wait_for_rows, write_completions
-from skinrl.cli.evaluate import run_evaluation
+from skinrl.cli.evaluate import _one_gpu_each, run_evaluation
 from skinrl.engine.base import Completion, Request, Sampling
 from skinrl.errors import DataError, InputError, RecipeError, RunError
 from skinrl.evaluation.suites import SUITES
@@ -145,6 +146,25 @@ def test_a_model_without_the_form_is_wrong_in_the_main_number_and_right_beside_i
     assert all(len(row["option_logps"]) >= 2 for row in predictions)
 
 
+def test_the_printed_tables_show_suites_controls_formats_and_what_is_missing(
+    opened: Callable[..., Experiment],
+) -> None:
+    from rich.console import Console
+
+    from skinrl.evaluation.suite_tables import print_suites
+
+    judge = "evaluation.judge={url: 'http://127.0.0.1:9/v1', model: m, seconds: 1}"
+    comparison = run(opened("evaluation.suites=[hierarchical, {name: open_ended, limit: 6}]", judge))
+    console = Console(width=80, record=True, file=io.StringIO())
+    print_suites(comparison, console)
+    suites, formats = console.export_text().split("Accuracy without the burden")
+    for words in ("Hierarchical 12 cases", "Open-ended 6 cases", "best guess 100", "shuffled 0.0", "invalid 100"):
+        assert words in " ".join(suites.split()), words
+    assert "judge incomplete: m at http://127.0.0.1:9/v1" in suites
+    assert "Main questions strict 0.0 0.0…24.2 own words 16.7" in " ".join(formats.split())
+    assert max(map(len, (suites + formats).splitlines())) <= 80
+
+
 def test_nothing_is_generated_twice_and_a_further_suite_costs_itself_alone(opened: Callable[..., Experiment]) -> None:
     run(opened())
     first = Scripted.calls
@@ -155,6 +175,21 @@ def test_nothing_is_generated_twice_and_a_further_suite_costs_itself_alone(opene
     assert Scripted.calls - first == 12 * (1 + 3 + 1 + 2) + 12  # six options: their likelihood too
     with pytest.raises(RecipeError, match="begun with another recipe"):
         run(opened("evaluation.max_completion_length=17"))
+
+
+def test_thinking_that_leaves_no_room_for_a_forced_answer_gives_way(
+    opened: Callable[..., Experiment], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = Scripted.generate
+
+    def short(self: Scripted, requests: Sequence[Request], sampling: Sampling) -> list[list[Completion]]:
+        if any(len(request.prefix) > 40 for request in requests):
+            raise InputError("a prompt is too long")
+        return plain(self, requests, sampling)
+
+    monkeypatch.setattr(Scripted, "generate", short)
+    comparison = run(opened())
+    assert comparison["models"]["base"]["formats"]["constrained"]["accuracy"]["value"] == pytest.approx(2 / 12)
 
 
 def test_formats_and_controls_follow_the_recipe(opened: Callable[..., Experiment]) -> None:
@@ -265,7 +300,28 @@ def test_training_cases_are_refused_whatever_split_the_evaluation_names(opened: 
             assert run(experiment)["models"]["base"]["cases"] == 6
 
 
-# --- several processes -----------------------------------------------------------------------------------------------
+# --- several GPUs, several processes ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("environment", "seen"),
+    [
+        ({"LOCAL_RANK": "2", "WORLD_SIZE": "4"}, "2"),
+        ({"LOCAL_RANK": "1", "WORLD_SIZE": "2", "CUDA_VISIBLE_DEVICES": "5,7"}, "7"),
+        ({"LOCAL_RANK": "0", "WORLD_SIZE": "1", "CUDA_VISIBLE_DEVICES": "5,7"}, "5,7"),
+        ({"CUDA_VISIBLE_DEVICES": "5"}, "5"),
+    ],
+)
+def test_a_process_of_a_launch_sees_the_gpu_of_its_place_alone(
+    environment: dict[str, str], seen: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("LOCAL_RANK", "WORLD_SIZE", "CUDA_VISIBLE_DEVICES"):
+        monkeypatch.setenv(name, "")  # so that what the function sets is undone
+        monkeypatch.delenv(name)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    _one_gpu_each()
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == seen
 
 
 def generate(file: Path, ids: list[str], share: Share) -> list[Any]:

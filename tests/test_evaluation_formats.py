@@ -60,7 +60,7 @@ def test_whatever_was_written_a_forced_answer_is_valid(
     for diagnosis in diagnosis_choices(one, taxonomy, lettered=True)[:6]:
         for block in malignancy_choices(diagnosis):
             assert block.startswith(diagnosis + ENDING), "the second step goes on from the first"
-            made = assemble(one, start, block)
+            made = assemble(start, block)
             answer = read_answer(
                 made.text, taxonomy, options=one.options, option_nodes=one.option_nodes, prefilled=prefilled
             )
@@ -72,7 +72,7 @@ def test_the_models_own_thinking_is_kept_and_its_answer_is_not() -> None:
     text = "<think>\nFindings: dark\n</think>\n<answer>\nDiagnosis: nonsense\n</answer>"
     start = head(Reply(text), case())
     assert start == "<think>\nFindings: dark\n</think>\n"
-    made = assemble(case(), start, malignancy_choices("<answer>\nDiagnosis: A. melanoma")[0])
+    made = assemble(start, malignancy_choices("<answer>\nDiagnosis: A. melanoma")[0])
     report = parse_report(made.text, options=OPTIONS).report
     assert report is not None
     assert (report.findings, report.diagnosis) == ("dark", "melanoma")

@@ -109,6 +109,17 @@ def test_a_judge_that_went_down_halfway_says_nothing_of_the_whole_set_and_is_ask
     assert judge_metrics(evaluation, found, model="m", resamples=100)["accuracy"]["value"] == pytest.approx(4 / 9)
 
 
+def test_several_requests_at_once_judge_the_same(taxonomy: Taxonomy) -> None:
+    evaluation = answers(taxonomy, *["melanoma", "naevus", "psoriasis"] * 5)
+
+    def strict(messages: Any) -> str:
+        return verdict("Diagnosis: melanoma" in messages[1]["content"])
+
+    one, many = (judge_all(evaluation, strict, done={}, keep=lambda one: None, workers=n)[0] for n in (1, 4))
+    assert one == many
+    assert sum(bool(judgement.correct) for judgement in many.values()) == 5
+
+
 # --- over the wire ---------------------------------------------------------------------------------------------------
 
 

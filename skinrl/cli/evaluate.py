@@ -114,14 +114,14 @@ def run_evaluation(experiment: Experiment, wanted: list[str] | None = None) -> d
 
 
 def _one_gpu_each() -> None:
-    """Let a process of a launch see the GPU of its own place alone: engines take the first that they see."""
+    """Let a process of a launch see the GPU of its own place alone, as the first one: engines take the first."""
     place, launched = os.environ.get("LOCAL_RANK"), int(os.environ.get("WORLD_SIZE", "1")) > 1
     if place is None or not launched:
         return
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     listed = visible.split(",") if visible else [str(number) for number in range(int(place) + 1)]
     if int(place) < len(listed):
-        os.environ["CUDA_VISIBLE_DEVICES"] = listed[int(place)]
+        os.environ |= {"CUDA_VISIBLE_DEVICES": listed[int(place)], "LOCAL_RANK": "0"}
 
 
 def _open_judge(experiment: Experiment) -> Any:

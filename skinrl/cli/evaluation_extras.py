@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from skinrl.evaluation.evaluate import Evaluation
     from skinrl.recipe import EvaluationSection
 
+_AT_ONCE = 8  # requests to the judge
+
 
 def format_blocks(asker: Asker, answers: Answers, evaluation: Evaluation, folder: Path) -> dict[str, Any]:
     """The block `formats` of `metrics.json`, and the predictions behind it."""
@@ -49,6 +51,8 @@ def judge_block(
     evaluation: Evaluation, judge: Any, settings: EvaluationSection, work: Path, folder: Path
 ) -> dict[str, Any]:
     """The block `judge` of `metrics.json`, and ``judgements.jsonl``. A judge that is down fails nothing else."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
     from skinrl.cli.completions import fingerprint
     from skinrl.evaluation.judging import Judgement, judge_all, judge_metrics
 
@@ -60,10 +64,15 @@ def judge_block(
     rows = files.read_jsonl(file, grown=True) if file.is_file() else []
     done = {row["id"]: Judgement.from_dict(row) for row in rows if row.get("asked") == said.get(row["id"])}
 
-    def keep(one: Judgement) -> None:
-        files.append_jsonl(file, {**one.to_dict(), "asked": said[one.id]})
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console()) as bar:
+        task = bar.add_task(f"judge {settings.judge.model}", total=len(evaluation.cases), completed=len(done))
 
-    judgements, missing = judge_all(evaluation, judge.ask, done=done, keep=keep)
+        def keep(one: Judgement) -> None:
+            files.append_jsonl(file, {**one.to_dict(), "asked": said[one.id]})
+            bar.advance(task)
+
+        judgements, missing = judge_all(evaluation, judge.ask, done=done, keep=keep, workers=_AT_ONCE)
     if missing:
         console().print(f"[bold yellow]eval: the judge is missing: {missing}. The other metrics stand[/]")
     block = judge_metrics(

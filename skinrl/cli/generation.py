@@ -7,6 +7,7 @@ Conditions: greedy, sampled, the controls, the question without a form (`own_for
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,7 @@ from skinrl.cli.completions import (
     write_rows,
 )
 from skinrl.cli.conditions import Answers, Asked
-from skinrl.errors import RunError
+from skinrl.errors import InputError, RunError
 from skinrl.evaluation.formats import (
     ENDING,
     assemble,
@@ -175,22 +176,27 @@ class Asker:
             answers = self._engine.on(self.model).generate(requests, Sampling(8, temperature=0.0))
             return [_chosen(one.text, of, endings) for (one,), of in zip(answers, requests, strict=True)]
 
-        def make(places: list[int]) -> list[Row]:
-            cases = [questions.cases[numbers[place]] for place in places]
-            prompts = [questions.prompts[numbers[place]] for place in places]
-            shown = [self._images(numbers[place]) for place in places]
-            heads = [head(completions_of(greedy[case.id])[0], case) for case in cases]
-            offered = [
-                diagnosis_choices(case, questions.taxonomy, lettered=_is_lettered(case, prompt))
-                for case, prompt in zip(cases, prompts, strict=True)
+        def forced(places: list[int], kept: float) -> list[Row]:
+            rows = []
+            for place in places:
+                n = numbers[place]
+                case, prompt = questions.cases[n], questions.prompts[n]
+                start = head(completions_of(greedy[case.id])[0], case, kept=kept)
+                offered = diagnosis_choices(case, questions.taxonomy, lettered=_is_lettered(case, prompt))
+                rows.append(Request(prompt, self._images(n), start, offered, ENDING))
+            named = block(rows, ENDING)
+            rows = [
+                replace(row, choices=malignancy_choices(diagnosis), ending="")
+                for row, diagnosis in zip(rows, named, strict=True)
             ]
-            parts = list(zip(prompts, shown, heads, strict=True))
-            first = [Request(p, i, h, o, ENDING) for (p, i, h), o in zip(parts, offered, strict=True)]
-            named = block(first, ENDING)
-            second = [Request(p, i, h, malignancy_choices(d)) for (p, i, h), d in zip(parts, named, strict=True)]
-            blocks = block(second, "")
-            made = [assemble(case, h, text) for case, h, text in zip(cases, heads, blocks, strict=True)]
+            made = [assemble(row.prefix, text) for row, text in zip(rows, block(rows, ""), strict=True)]
             return [{"completions": [{"text": one.text, "finished": True}]} for one in made]
+
+        def make(places: list[int]) -> list[Row]:
+            try:
+                return forced(places, 1.0)
+            except InputError:  # thinking and answer are longer than the model takes; the thinking gives way
+                return forced(places, 0.5)
 
         self._rows("constrained", numbers, make, lambda row: has_completions(row, 1))
 

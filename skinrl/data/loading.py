@@ -113,6 +113,8 @@ def load_records(
     train: list[Record] = []
     for spec, records in zip(specs, loaded, strict=True):
         whole = [record for record in records if (record.source, record.id) not in gone]
+        if spec.as_test and spec.split is None:  # nothing is dealt: three patients may be a test set too
+            whole = [replace(record, split="test") for record in whole]
         split = assign_splits(whole, seed=seed, fractions=fractions, together=together)
         part = _choose(*_as_test(spec, split), seed)
         parts.append(part)

@@ -44,17 +44,21 @@ class Forced:
     finished: bool = True
 
 
-def head(written: Written, case: Case) -> str:
+def head(written: Written, case: Case, *, kept: float = 1.0) -> str:
     """What the model is taken to have written before a forced answer: its own thinking, closed.
 
     Of a completion that was cut inside its thinking the last quarter is left out, to make room for the answer.
+
+    Args:
+        kept: share of the thinking that is kept, from its beginning.
     """
     thinking, closed, _ = (case.prefilled + written.text).partition("</think>")
     if not closed:
         thinking = thinking.partition("<answer>")[0]
         if not written.finished:
             thinking = thinking[: len(thinking) * 3 // 4]
-    return _thought(_TAGS.sub("", thinking).strip(), case)
+    thinking = _TAGS.sub("", thinking).strip()
+    return _thought(thinking[: int(len(thinking) * kept)].strip(), case)
 
 
 def empty_head(case: Case) -> str:
@@ -106,7 +110,7 @@ def malignancy_choices(diagnosis: str) -> tuple[str, ...]:
     return tuple(f"{diagnosis}{_MALIGNANCY}{behaviour}{_END}" for behaviour in (*BEHAVIOURS, UNDETERMINED))
 
 
-def assemble(case: Case, own_head: str, block: str) -> Forced:
+def assemble(own_head: str, block: str) -> Forced:
     """The whole forced completion, as the strict reader takes it (what the template prefilled is left out)."""
     return Forced(own_head + block)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -97,6 +98,7 @@ def judge_all(
     *,
     done: Mapping[str, Judgement],
     keep: Callable[[Judgement], None],
+    workers: int = 1,
 ) -> tuple[dict[str, Judgement], str]:
     """Have every case with a gold judged.
 
@@ -104,28 +106,40 @@ def judge_all(
         ask: sends messages to the judge; raises `RunError` where it does not answer.
         done: judgements of an earlier start; what they could not say is asked again.
         keep: called with each new judgement, so that a crash loses none.
+        workers: requests at once; ``ask`` is then called from several threads.
 
     Returns:
         Judgements by case, and why some are missing (empty: none is). A judge that fails several times in a row
         is not asked further.
     """
     found = {id: one for id, one in done.items() if one.correct is not None}
-    missing, failures = "", 0
     names = references(evaluation, evaluation.taxonomy)
-    for case, prediction, reference in zip(evaluation.cases, evaluation.greedy, names, strict=True):
-        if case.id in found or not reference:
-            continue
-        if failures >= _GIVE_UP:
-            break
-        try:
-            reply = ask(judge_messages(reference, prediction.completion))
-        except RunError as problem:
-            missing, failures = str(problem), failures + 1
-            continue
-        failures = 0
-        found[case.id] = read_judgement(case.id, reply)
-        keep(found[case.id])
+    todo = [
+        (case.id, judge_messages(reference, prediction.completion))
+        for case, prediction, reference in zip(evaluation.cases, evaluation.greedy, names, strict=True)
+        if case.id not in found and reference
+    ]
+    missing, failures = "", 0
+    with ThreadPoolExecutor(max_workers=workers) as pool:
+        for start in range(0, len(todo), workers):
+            some = todo[start : start + workers]
+            for (id, _), reply in zip(some, pool.map(lambda one: _reply(ask, one[1]), some), strict=True):
+                if isinstance(reply, RunError):
+                    missing, failures = str(reply), failures + 1
+                else:
+                    failures = 0
+                    found[id] = read_judgement(id, reply)
+                    keep(found[id])
+            if failures >= _GIVE_UP:
+                break
     return found, missing
+
+
+def _reply(ask: Callable[[Messages], str], messages: Messages) -> str | RunError:
+    try:
+        return ask(messages)
+    except RunError as problem:
+        return problem
 
 
 def judge_metrics(

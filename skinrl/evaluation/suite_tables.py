@@ -12,17 +12,17 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 _CONTROLS = {
-    "label_prior": "best guess without an image or a model",
+    "label_prior": "best guess",
     "no_image": "no image",
-    "shuffled_options": "shuffled options",
+    "shuffled_options": "shuffled",
     "wrong_image": "wrong image",
     "metadata_only": "metadata only",
 }
 _FORMATS = {
-    "strict": "strict, on the same cases",
-    "own_format": "own format, read leniently",
-    "constrained": "forced answer",
-    "option_likelihood": "likeliest option",
+    "strict": "strict",
+    "own_format": "own words",
+    "constrained": "forced",
+    "option_likelihood": "likeliest",
 }
 
 
@@ -35,7 +35,7 @@ def suite_table(comparison: Mapping[str, Any]) -> Table | None:
     table = _table("Suites, % with 95 % interval", models)
     for name, suite in suites.items():
         one = next(iter(suite["models"].values()))
-        table.add_row(f"{suite.get('title') or name}: {one['cases']} cases", style="bold")
+        table.add_row(suite.get("title") or name, f"{one['cases']} cases", style="bold")
         for label, cells in _suite_rows(suite, models):
             table.add_row(f"  {label}", *cells)
     return table
@@ -62,26 +62,34 @@ def _suite_rows(suite: Mapping[str, Any], models: list[str]) -> Iterator[tuple[s
 
 def format_table(comparison: Mapping[str, Any]) -> Table | None:
     """Accuracy of models in other formats, main questions and suites; None where nothing was measured."""
-    rows = list(_format_rows("main questions", comparison))
-    for name, suite in (comparison.get("suites") or {}).items():
-        rows += _format_rows(suite.get("title") or name, suite)
-    if not rows:
+    parts = {"Main questions": comparison, **(comparison.get("suites") or {})}
+    rows = {part.get("title") or name: list(_format_rows(part)) for name, part in parts.items()}
+    if not any(rows.values()):
         return None
-    table = _table("Accuracy without the burden of the format, % with 95 % interval", list(comparison["models"]))
-    for label, found in rows:
-        table.add_row(label, *[shown("accuracy", found.get(name)) for name in comparison["models"]])
+    models = list(comparison["models"])
+    table = _table("Accuracy without the burden of the format, % with 95 % interval", models)
+    for title, listed in rows.items():
+        if listed:
+            table.add_row(title, style="bold")
+        for label, found in listed:
+            table.add_row(f"  {label}", *[shown("accuracy", found.get(name)) for name in models])
+    table.caption = (
+        "strict: as in the main number, on the same cases; own words: no form asked for, read leniently; forced: an "
+        "answer that cannot be malformed; likeliest: of the options offered. None of them is the main number"
+    )
+    table.caption_justify = "left"
     return table
 
 
-def _format_rows(title: str, part: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+def _format_rows(part: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     measured = {name: metrics.get("formats") or {} for name, metrics in part["models"].items()}
     strict = {name: next(iter(blocks.values()))["strict"] for name, blocks in measured.items() if blocks}
     if strict:
-        yield f"{title}: {_FORMATS['strict']}", strict
+        yield _FORMATS["strict"], strict
     for key in ("own_format", "constrained", "option_likelihood"):
         found = {name: blocks[key]["accuracy"] for name, blocks in measured.items() if key in blocks}
         if found:
-            yield f"{title}: {_FORMATS[key]}", found
+            yield _FORMATS[key], found
 
 
 def _table(title: str, models: list[str]) -> Table:

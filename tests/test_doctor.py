@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
-from dataset_folders import derm7pt
+from dataset_folders import derm7pt, isic_uda1
 from tiny_model import build_tiny_vlm
 
 from skinrl.data.record import Record
@@ -349,6 +349,14 @@ def test_a_dataset_with_fewer_rows_than_published_is_told_before_training(tmp_pa
     (warning,) = [one for one in found if "1,011" in one.what]
     assert (warning.check, warning.status) == ("data", "warn")
     assert warning.what.startswith("evaluation: ")
+
+
+def test_a_whole_dataset_may_be_the_test_set(tmp_path: Path, draw: Any) -> None:
+    isic_uda1(tmp_path / "uda", draw)
+    entry = {"source": "isic_uda1", "path": "uda", "use": "evaluation", "split": "all"}
+    found = examine(*recipe(tmp_path, data=[entry]), machine=machine(), runs=tmp_path / "runs")
+    assert [one.what for one in found if one.status == "fail"] == []
+    assert [one.what for one in found if one.check == "splits"] == ["evaluation: test: 2"]
 
 
 def test_the_model_part_uses_the_models_own_processor(tmp_path: Path) -> None:

@@ -168,6 +168,7 @@ def _of_rewards(recipe: Recipe, taxonomy: Taxonomy, base: Path) -> list[Finding]
 
 
 def _of_data(recipe: Recipe, taxonomy: Taxonomy, base: Path, runs: Path) -> list[Finding]:
+    from skinrl.cli.evaluation_data import evaluation_entries
     from skinrl.data.loading import load_records
 
     findings = []
@@ -186,7 +187,8 @@ def _of_data(recipe: Recipe, taxonomy: Taxonomy, base: Path, runs: Path) -> list
             continue
         cache = runs / "cache" / "images.sqlite"
         try:
-            loaded = load_records(sections, taxonomy, seed=recipe.seed, cache=cache, base=base)
+            entries = evaluation_entries(sections) if stage == "evaluation" else sections
+            loaded = load_records(entries, taxonomy, seed=recipe.seed, cache=cache, base=base)
         except InputError as problem:
             why, mend = f"{stage} would stop here", "see the message"
             findings.append(Finding("data", "fail", f"{stage}: {problem}", why, mend))

@@ -120,6 +120,7 @@ def vllm(folder: Path) -> dict[str, Any]:
         result[name] = {
             "losses": logs(watched, "loss"),
             "plain": logs(plain, "loss"),
+            "sampled": [watched.reward_funcs[0].seen, plain.reward_funcs[0].seen],
             "gap": max(logs(watched, "rollout/logp_gap_max")),
             "seen": seen,
             "settings": [generation.temperature, generation.max_completion_length],

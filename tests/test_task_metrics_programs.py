@@ -47,7 +47,10 @@ def test_partitioned_weights_are_gathered_for_answers_and_all_processes_follow_t
 def test_a_colocated_engine_answers_by_the_trained_weights_and_samples_on_as_before(folder: Path) -> None:
     found: dict[str, Any] = run_program("task_metrics_program.py", "vllm", folder, timeout=280)
     for name, run in found.items():
-        assert run["losses"] == run["plain"] != [], name
+        watched, plain = run["sampled"]
+        assert watched == plain != [], f"{name}: other tokens were sampled"
+        # an engine that has answered other prompts batches in other ways, and rounds its log-probs elsewhere
+        assert run["losses"] == pytest.approx(run["plain"], abs=1e-5), name
         assert run["gap"] <= 1e-4
         assert run["settings"] == [1.0, 8], "sampling settings were given back"
         assert len(run["seen"]) == 3

@@ -300,7 +300,7 @@ def test_training_cases_are_refused_whatever_split_the_evaluation_names(opened: 
             assert run(experiment)["models"]["base"]["cases"] == 6
 
 
-# --- several GPUs, several processes ----------------------------------------------------------------------------------
+# --- several GPUs, several processes ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import permutations
 
 import numpy as np
@@ -11,6 +12,7 @@ from evaluation_toys import answer, case, toy_taxonomy, written
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import brier_score_loss
 
+from skinrl.errors import DataError
 from skinrl.evaluation import Reply, evaluate
 from skinrl.evaluation.bootstrap import intervals
 from skinrl.evaluation.calibration import BINS, Confident, confidences, confident, detail_measures, summary_measures
@@ -104,6 +106,17 @@ def test_confidence_from_options_is_the_share_of_the_likelihood():
     found = confidences(one.cases[0], one.greedy[0])
     assert found == {"options": pytest.approx(scipy.special.softmax(logps)[2])}
     assert one.greedy[0].option_logps == logps
+
+
+def test_log_likelihoods_of_other_options_are_refused():
+    reply = [Reply(DiagnosticReport("C", "non-neoplastic").render())]
+    with pytest.raises(DataError, match="case a: 3 log-likelihoods for 4 options"):
+        evaluate([asked_with_options()], TOY, greedy=reply, option_logps=[(-1.0, -2.0, -3.0)])
+    with pytest.raises(DataError, match="for 2 of 1 cases"):
+        evaluate([asked_with_options()], TOY, greedy=reply, option_logps=[(), ()])
+    row = replace(answer(asked_with_options(), "naevus"), option_logps=(-1.0,))
+    with pytest.raises(DataError, match="1 option_logps for 4 options"):
+        confidences(asked_with_options(), row)
 
 
 def test_confidence_is_in_the_answer_that_was_given():

@@ -225,6 +225,10 @@ def test_the_table_fits_eighty_columns_and_shows_the_control_beside_the_models()
     assert sum(line.strip().startswith("no image") for line in lines) == 1
     assert f"Best guess without an image or a model: {found['controls']['label_prior']['value'] * 100:.1f}" in text
     assert "grpo − sft " in text
+    fair = found["models"]["sft"]["fairness"]["skin_tone/fitzpatrick_bands"]["metrics"]["accuracy"]
+    row = next(line for line in lines if line.strip().startswith("SFT ") and "bands" in line)
+    assert f"{fair['worst']['group']}: {fair['worst']['value'] * 100:.1f}" in row
+    assert f"{fair['null']['p']:.3f}" in row
 
 
 def test_the_picture_is_one_well_formed_file_with_a_bar_per_number(tmp_path):

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from skinrl.errors import DataError
 from skinrl.evaluation.bootstrap import Cells, Floats, Measure, mean_measure, ratio
 from skinrl.evaluation.bounds import Interval, known
 from skinrl.evaluation.cases import Case
@@ -28,14 +29,21 @@ _LEVELS = 200  # confidences that are told apart in risk and coverage; more of t
 
 
 def confidences(case: Case, prediction: Prediction, samples: Sequence[Prediction] = ()) -> dict[str, float]:
-    """Confidence in the answer of a prediction, from each source that has one."""
+    """Confidence in the answer of a prediction, from each source that has one.
+
+    Raises:
+        DataError: log-likelihoods for another number of options than the case offers.
+    """
     found: dict[str, float] = {}
+    logps = prediction.option_logps
+    if logps and len(logps) != len(case.option_nodes):
+        raise DataError(f"prediction {case.id}: {len(logps)} option_logps for {len(case.option_nodes)} options")
     named = prediction.answer_node is not None
     if prediction.confidence is not None and (named or prediction.outcome == "unresolved"):
         found["stated"] = prediction.confidence
-    if prediction.option_logps and named:
-        top = max(prediction.option_logps)
-        weights = [math.exp(logp - top) for logp in prediction.option_logps]
+    if logps and named:
+        top = max(logps)
+        weights = [math.exp(logp - top) for logp in logps]
         of_answer = [w for w, node in zip(weights, case.option_nodes, strict=True) if node == prediction.answer_node]
         if of_answer:
             found["options"] = math.fsum(of_answer) / math.fsum(weights)

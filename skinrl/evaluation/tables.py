@@ -36,6 +36,7 @@ METRIC_TITLES = {  # short: four models with intervals fit into 80 columns
 }
 _CONTROLS = ("no_image", "shuffled_options", "wrong_image", "metadata_only")
 _DIFFERENCES = ("accuracy_sampled", "accuracy", "hierarchical_f1")
+_SCALES = {"fitzpatrick": "types", "fitzpatrick_bands": "bands"}
 _OF_SEEDS = ("accuracy_sampled", "accuracy", "hierarchical_f1", "malignancy_sensitivity")
 
 
@@ -73,7 +74,7 @@ def _metric(metrics: Mapping[str, Any], name: str) -> Mapping[str, Any] | None:
 
 
 def comparison_tables(comparison: Mapping[str, Any]) -> list[Table]:
-    """Models side by side, with the control without image under the accuracy; then paired differences."""
+    """Models side by side, with the control without image under the accuracy; paired differences; skin tones."""
     from rich import box
     from rich.table import Table
 
@@ -95,7 +96,8 @@ def comparison_tables(comparison: Mapping[str, Any]) -> list[Table]:
         notes.append(f"{len(one['small_groups'])} slices of fewer than 5 patients say little; metrics.json lists them")
     table.caption = "\n".join(notes)
     table.caption_justify = "left"
-    return [table, *([_differences(comparison)] if comparison["difference"] else [])]
+    further = [_differences(comparison)] if comparison["difference"] else []
+    return [table, *further, *_skin_tones(comparison)]
 
 
 def _groups(metrics: Mapping[str, Any]) -> str:
@@ -118,6 +120,34 @@ def _differences(comparison: Mapping[str, Any]) -> Table:
         cells = [shown(name, metrics.get(name), signed=True) for name in names]
         table.add_row(pair.replace("-", " − "), *cells)
     return table
+
+
+def _skin_tones(comparison: Mapping[str, Any]) -> list[Table]:
+    """Best and worst skin tone of each model on each scale, and the gap beside the one that chance gives."""
+    from rich import box
+    from rich.table import Table
+
+    title = "Accuracy by skin tone, %; chance: the gap of groups dealt at random"
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, title=title, title_justify="left")
+    for name in ("", "scale", "mean", "best", "worst", "gap", "chance", "p"):
+        table.add_column(name, no_wrap=name != "scale", overflow="fold")
+    for model, metrics in comparison["models"].items():
+        for axis, block in metrics.get("fairness", {}).items():
+            found = block["metrics"].get("accuracy")
+            if axis.startswith("skin_tone/") and found is not None:
+                best, worst = (f"{found[end]['group']}: {_percent(found[end])}" for end in ("best", "worst"))
+                null = found["null"]
+                by_chance = "-" if null["mean"] is None else f"{100 * null['mean']:.1f}"
+                p = "-" if null["p"] is None else f"{null['p']:.3f}"
+                scale = axis.removeprefix("skin_tone/")
+                scale = _SCALES.get(scale, scale)
+                cells = [_percent(found["mean"]), best, worst, _percent(found["gap"]), by_chance, p]
+                table.add_row(model_title(model), scale, *cells)
+    return [table] if table.row_count else []
+
+
+def _percent(metric: Mapping[str, Any]) -> str:
+    return f"{100 * metric['value']:.1f}"
 
 
 def seeds_table_of(table: Mapping[str, Any]) -> Table:

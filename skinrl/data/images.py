@@ -48,19 +48,20 @@ class ImageFacts:
     error: str = ""
 
 
-def _upright_rgb(image: Image.Image) -> Image.Image:
+def _upright(image: Image.Image, mode: str = "RGB") -> Image.Image:
     upright = ImageOps.exif_transpose(image)
-    clean = upright.convert("RGB").copy()  # a plain image: what `exif_transpose` returns still knows its EXIF block
+    clean = upright.convert(mode).copy()  # a plain image: what `exif_transpose` returns still knows its EXIF block
     clean.info = {}  # EXIF, GPS, comments, colour profile: none of it leaves this function
     return clean
 
 
-def open_image(path: str | Path, *, at_least: int | None = None) -> Image.Image:
+def open_image(path: str | Path, *, at_least: int | None = None, grey: bool = False) -> Image.Image:
     """The image at `path`: upright, RGB, without metadata, fully decoded.
 
     Args:
         at_least: for a thumbnail: a JPEG may come at a fraction of its size, no side below so many pixels, which
             is several times as fast.
+        grey: one channel instead of three; of a JPEG the others are not even decoded.
 
     Raises:
         DataError: the file is missing, is no image, or is cut short.
@@ -68,9 +69,9 @@ def open_image(path: str | Path, *, at_least: int | None = None) -> Image.Image:
     try:
         with Image.open(path) as image:
             if at_least is not None:
-                image.draft("RGB", (at_least, at_least))  # does nothing to other formats
+                image.draft("L" if grey else "RGB", (at_least, at_least))  # does nothing to other formats
             image.load()
-            return _upright_rgb(image)
+            return _upright(image, "L" if grey else "RGB")
     except FileNotFoundError as problem:
         raise DataError(f"image {path} is missing") from problem
     except _UNREADABLE as problem:
@@ -82,7 +83,7 @@ def look_at(path: str) -> ImageFacts:
     try:
         with Image.open(io.BytesIO(Path(path).read_bytes())) as image:
             image.load()
-            upright = _upright_rgb(image)
+            upright = _upright(image)
     except _UNREADABLE as problem:
         reason = "missing" if isinstance(problem, FileNotFoundError) else f"{type(problem).__name__}: {problem}"
         return ImageFacts(path, error=reason.replace(path, Path(path).name).replace("\n", " "))

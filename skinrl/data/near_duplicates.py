@@ -80,7 +80,7 @@ def image_hash(image: Image.Image) -> ImageHash:
     """
     from scipy.fft import dctn
 
-    small = image.convert("L").resize((_EDGE, _EDGE), Image.Resampling.LANCZOS)
+    small = image.convert("L").resize((_EDGE, _EDGE), Image.Resampling.LANCZOS, reducing_gap=2.0)
     waves = dctn(np.asarray(small, dtype=float))[:16, :16]
     placed = np.concatenate([_SIGNS * waves, _SIGNS * waves.T])
     bits = [block > np.median(block, axis=1, keepdims=True) for block in (_flat(placed[:, :8, :8]), _flat(placed))]
@@ -135,7 +135,7 @@ def _hash_all(paths: Sequence[str], processes: int) -> Iterator[tuple[str, Image
 
 def _hash_file(path: str) -> ImageHash | None:
     try:
-        return image_hash(open_image(path, at_least=4 * _EDGE))
+        return image_hash(open_image(path, at_least=4 * _EDGE, grey=True))
     except DataError:
         return None
 
@@ -301,5 +301,5 @@ def _fits(pair: tuple[str, str, int]) -> bool:
 
 @lru_cache(maxsize=256)
 def _grey(path: str) -> Image.Image:
-    small = open_image(path, at_least=2 * _SMALL).convert("L")
+    small = open_image(path, at_least=2 * _SMALL, grey=True)
     return small.resize((_SMALL, _SMALL), Image.Resampling.LANCZOS)

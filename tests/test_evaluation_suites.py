@@ -94,6 +94,8 @@ def test_malignancy_has_three_answers_and_leaves_out_who_has_none_of_them(
     ).metrics(resamples=100)
     assert metrics["accuracy"]["value"] == pytest.approx(2 / 5)
     assert metrics["macro_f1"]["value"] == pytest.approx(4 / 21)
+    prior = metrics["controls"]["label_prior"]["value"]
+    assert prior == pytest.approx(2 / 5), "the best constant answer, not a guess among three"
 
 
 def test_hierarchical_offers_the_path_alone_so_that_the_most_specific_name_is_right_unseen(

@@ -127,7 +127,11 @@ def _questions(
 def plain_text(question: Question, wording: str) -> str:
     """The same question, asking for no form."""
     answer_with = "letter" if is_lettered(question.options, question.text) else "name"
-    return question_text(question.kind, question.options, wording=wording, style=PLAIN, answer_with=answer_with)
+    texts = [
+        question_text(kind, question.options, wording=wording, style=PLAIN, answer_with=answer_with)
+        for kind in (question.kind, "options")  # a closed list may be asked for as options are
+    ]
+    return next((text for text in texts if question.text.startswith(text)), texts[0])
 
 
 def is_lettered(options: Sequence[str], text: str) -> bool:

@@ -50,12 +50,11 @@ class Asking:
         own = self.questions
         return QuestionSpec(kind, own.wording, own.choices, own.prefill_think, answer_with)
 
-    def options(self, nodes: Sequence[str], names: Sequence[str]) -> Question:
-        """A question with these lettered options."""
+    def options(self, nodes: Sequence[str], names: Sequence[str], *, kind: str = "options") -> Question:
+        """A question with these lettered options; of kind `closed` where they are the same for every case."""
         text = question_text("options", names, wording=self.questions.wording)
-        return Question(
-            "options", text, tuple(names), tuple(nodes), "<think>\n" if self.questions.prefill_think else ""
-        )
+        prefilled = "<think>\n" if self.questions.prefill_think else ""
+        return Question(kind, text, tuple(names), tuple(nodes), prefilled)
 
 
 @dataclass(frozen=True)
@@ -123,7 +122,7 @@ def ask_malignancy(record: Record, asking: Asking) -> Asked | str:
     if behaviour not in _CLASSES:
         return f"behaviour {behaviour or 'mixed'}"
     nodes = [name.replace(" ", "_") for name in _CLASSES]
-    return Asked(asking.options(nodes, _CLASSES), ((behaviour.replace(" ", "_"), 1.0),))
+    return Asked(asking.options(nodes, _CLASSES, kind="closed"), ((behaviour.replace(" ", "_"), 1.0),))
 
 
 def ask_hierarchical(record: Record, asking: Asking) -> Asked | str:

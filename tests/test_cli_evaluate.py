@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from tiny_model import build_tiny_vlm
 
 from skinrl import files
@@ -144,6 +145,19 @@ def test_a_model_without_the_form_is_wrong_in_the_main_number_and_right_beside_i
         Path(opened().folder) / "eval_base" / "final" / "suites" / "hierarchical" / "predictions.jsonl"
     )
     assert all(len(row["option_logps"]) >= 2 for row in predictions)
+
+
+def test_an_evaluation_of_an_earlier_version_goes_on(opened: Callable[..., Experiment]) -> None:
+    """It wrote every setting of the section down, those too that change no completion."""
+    experiment = opened()
+    run(experiment)
+    first = Scripted.calls
+    written = experiment.folder / "eval_base" / "recipe.resolved.yaml"
+    before = yaml.safe_load(written.read_text())
+    before["evaluation"] |= {"controls": ["no_image"], "bootstrap": 2000, "continued_sft": False}
+    written.write_text(yaml.safe_dump(before))
+    run(opened())
+    assert Scripted.calls == first
 
 
 def test_the_printed_tables_show_suites_controls_formats_and_what_is_missing(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import dataset_folders
 import pytest
 
+from skinrl.data.entries import DataSpec
+from skinrl.data.loading import load_records
 from skinrl.data.questions import QuestionSpec, pools_of
 from skinrl.data.record import Record
 from skinrl.errors import DataError, InputError
@@ -198,6 +201,35 @@ def test_a_suite_that_can_ask_nobody_says_why(taxonomy: Taxonomy) -> None:
         DataError, match=r"suite differential: can ask about none of 2 cases \(no label with a node: 2"
     ):
         asked("differential", taxonomy, unlabelled)
+
+
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [
+        ("derm12345", "closed_list"),
+        ("derm7pt", "closed_list"),
+        ("ddi", "open_ended"),
+        ("omnimedvqa", "out_of_distribution"),
+    ],
+)
+def test_published_datasets_go_through_the_suites_that_are_theirs(
+    source: str, name: str, taxonomy: Taxonomy, tmp_path: Path, draw: Callable[..., str]
+) -> None:
+    folder = getattr(dataset_folders, source)(tmp_path / source, draw)
+    data = load_records([DataSpec(source, str(folder), as_test=True)], taxonomy, seed=0)
+    records = cases_for(SUITES[name], data.split("test"), trained=frozenset({"ham10000"}))
+    asked = Asking(taxonomy, QuestionSpec(), 0, data.pools, neighbours_of(taxonomy))
+    questions = suite_questions(SUITES[name], records, asked)
+    assert {case.source for case in questions.cases} == {source}
+    for case, one in zip(questions.cases, (r for r in records if r.id in questions.ids), strict=True):
+        assert case.id == one.id
+        if name == "closed_list":
+            assert set(case.option_nodes) == {node for record in data.records for node in record.nodes}
+        elif name == "open_ended":
+            assert case.options == ()
+        else:
+            assert case.options == one.options, "as published, in their order"
+            assert case.gold[0][0] in case.option_nodes
 
 
 def test_a_suite_of_ones_own_is_a_function_in_a_file(

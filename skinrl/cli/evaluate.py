@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from skinrl import files
 from skinrl.cli.common import (
     DataOption,
     Experiment,
@@ -20,6 +21,7 @@ from skinrl.cli.common import (
     print_json,
 )
 from skinrl.cli.evaluation_models import MODELS
+from skinrl.errors import RecipeError
 
 if TYPE_CHECKING:
     from skinrl.cli.evaluation_models import Engine, Model
@@ -186,12 +188,25 @@ def _begin(experiment: Experiment, data: LoadedData, model: Model) -> RunDirecto
     settings = resolved(experiment, "evaluation")
     settings["evaluation"] = {key: settings["evaluation"][key] for key in _OF_COMPLETIONS}
     checksum = {"records": records_checksum(data.split("test"), data.pixels)}
-    main = is_main_process()
-    if main:
+    if is_main_process():
+        _keep_what_counts(directory)
         directory.prepare(settings)
         directory.write_environment(taxonomy=experiment.taxonomy.checksum, data=checksum)
+        settle_weights(directory.path, model.checkpoint, main=True)
     else:
+        settle_weights(directory.path, model.checkpoint, main=False)
         directory.refuse_other(settings)
         directory.refuse_changed(taxonomy=experiment.taxonomy.checksum, data=checksum)
-    settle_weights(directory.path, model.checkpoint, main=main)
     return directory
+
+
+def _keep_what_counts(directory: RunDirectory) -> None:
+    """Take settings that change no completion out of an earlier version's file, which wrote all of them."""
+    from skinrl.yamlfile import read_yaml
+
+    if not directory.recipe_file.is_file():
+        return
+    before = read_yaml(directory.recipe_file, error=RecipeError)[0]
+    kept = {key: value for key, value in before.get("evaluation", {}).items() if key in _OF_COMPLETIONS}
+    if kept != before.get("evaluation"):
+        files.write_yaml(directory.recipe_file, {**before, "evaluation": kept})

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from skinrl import files
 from skinrl.evaluation import Case, Evaluation, Reply, compare, evaluate, write_comparison
 from skinrl.report import DiagnosticReport
-from skinrl.taxonomy import Taxonomy
+from skinrl.taxonomy import Taxonomy, load_taxonomy
 
 NODES = (
     "melanoma", "melanocytic_nevus", "basal_cell_carcinoma", "squamous_cell_carcinoma", "seborrheic_keratosis",
     "psoriasis", "atopic_dermatitis", "acne_vulgaris", "tinea_corporis", "vitiligo",
 )  # fmt: skip
+SIDES = ("benign", "malignant")
 HOSTILE = '<img src=x onerror="document.title=1"></script><script>document.title=2</script>'
 REWARDS = [
     {"factory": "skinrl.rewards:get_hierarchy_reward", "fn": None, "weight": 1.0, "kwargs": {}},
@@ -39,13 +41,21 @@ def make_cases(count: int, *, known_patients: bool = True) -> list[Case]:
     ]
 
 
-def answers(cases: Sequence[Case], taxonomy: Taxonomy, skill: float, seed: int) -> list[Reply]:
+def by_side(case: Case, taxonomy: Taxonomy) -> Case:
+    """The same case with its behaviour for a diagnosis, as a suite with a taxonomy of its own asks."""
+    side = "malignant" if taxonomy.behaviour(case.gold[0][0]) == "malignant" else "benign"
+    return replace(case, gold=((side, 1.0),))
+
+
+def answers(
+    cases: Sequence[Case], taxonomy: Taxonomy, skill: float, seed: int, nodes: Sequence[str] = NODES
+) -> list[Reply]:
     """Reports of which about `skill` are right, and one in thirty can not be read."""
     chance = random.Random(seed)
     replies = []
     for case in cases:
         right = chance.random() < skill
-        node = case.gold[0][0] if right else chance.choice(NODES)
+        node = case.gold[0][0] if right else chance.choice(nodes)
         if chance.random() < 1 / 30:
             replies.append(Reply("a rash of some kind"))
             continue
@@ -70,6 +80,8 @@ def make_run(
 ) -> dict[str, Evaluation]:
     """Write a run with a model for each skill; returns what was evaluated on the recipe's own questions."""
     models = {}
+    paths = {case.id: [draw(run / "photographs" / f"{i}.png", i)] for i, case in enumerate(cases)} if draw else {}
+    sides = load_taxonomy("behaviours")
     for number, (name, skill) in enumerate(skills.items()):
         final = run / f"eval_{name}" / "final"
         replies = answers(cases, taxonomy, skill, number)
@@ -78,14 +90,16 @@ def make_run(
         blind = answers(cases, taxonomy, 0.0, 100 + number)
         models[name] = evaluate(cases, taxonomy, greedy=replies, controls={"no_image": blind})
         models[name].write(final, resamples=50)
-        if draw is not None:
-            paths = {case.id: [draw(run / "photographs" / f"{i}.png", i)] for i, case in enumerate(cases)}
+        if paths:
             files.write_json(final / "images.json", paths)
         files.write_yaml(final.parent / "recipe.resolved.yaml", {"taxonomy": "dermatology"})
         for suite in suites:
-            part = evaluate(cases[:40], taxonomy, greedy=answers(cases[:40], taxonomy, skill, 50 + number))
+            tree = sides if suite == "malignancy" else taxonomy
+            asked = [by_side(case, taxonomy) for case in cases[:40]] if tree is sides else cases[:40]
+            nodes = SIDES if tree is sides else NODES
+            part = evaluate(asked, tree, greedy=answers(asked, tree, skill, 50 + number, nodes))
             part.write(final / "suites" / suite, resamples=50)
-            facts = {"name": suite, "title": f"Suite {suite}", "taxonomy": "dermatology", "left_out": {"too small": 3}}
+            facts = {"name": suite, "title": f"Suite {suite}", "taxonomy": tree.name, "left_out": {"too small": 3}}
             files.write_json(final / "suites" / suite / "suite.json", facts)
     write_comparison(run, compare(models, resamples=50))
     files.write_yaml(run / "grpo" / "recipe.resolved.yaml", {"rewards": REWARDS})

@@ -21,7 +21,7 @@ DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 def run(tmp_path_factory, taxonomy, draw):
     folder = tmp_path_factory.mktemp("runs") / "clinic" / "default"
     cases = make_cases(120, known_patients=False)
-    models = make_run(folder, taxonomy, draw, cases, {"sft": 0.4, "grpo": 0.7}, suites=["open_ended"])
+    models = make_run(folder, taxonomy, draw, cases, {"sft": 0.4, "grpo": 0.7}, suites=["malignancy", "open_ended"])
     return write_page(folder), cases, models
 
 
@@ -99,6 +99,17 @@ def test_another_suite_shows_its_own_cases(open_page, path):
     assert (
         page.get_by_role("combobox", name="Model", exact=True).locator("option:checked").inner_text() == "SFT + GRPO"
     )
+
+
+def test_a_suite_with_a_taxonomy_of_its_own_names_its_own_classes(open_page, path):
+    page = open_page(path)
+    page.get_by_role("combobox", name="Questions", exact=True).select_option(label="Suite malignancy")
+    assert set(page.locator("#cases tbody td:nth-child(2)").all_inner_texts()) == {"benign", "malignant"}
+    assert "The classes of these questions have no tree." in page.locator("#tree").inner_text()
+    page.set_viewport_size({"width": 900, "height": 700})  # the tree of before would draw itself anew
+    page.wait_for_timeout(100)
+    page.get_by_role("combobox", name="Questions", exact=True).select_option(label="Main questions")
+    assert page.locator("#tree svg path[role=button]").count() > 10
 
 
 # --- the tree -------------------------------------------------------------------------------------------------------

@@ -63,7 +63,7 @@ def read_set(group: Sequence[Evaluated], *, several: bool) -> dict[str, Any]:
         models.append(model)
         answers.append(columns)
     suite = suite_of(first)
-    title = suite.get("title") or ("The recipe's own questions" if first.suite == MAIN else first.suite)
+    title = suite.get("title") or ("Main questions" if first.suite == MAIN else first.suite)
     notes += [f"{count:,} cases left out: {reason}." for reason, count in suite.get("left_out", {}).items()]
     return {
         "name": first.suite,

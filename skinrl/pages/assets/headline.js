@@ -35,12 +35,12 @@ function tile(name, metrics) {
   const metric = metrics[name];
   const at = name === "malignancy_ppv" && metrics.prevalence ? ` at ${percent(metrics.prevalence.value)} % prevalence` : "";
   const value = metric.value === null ? "–" : isShare(name) ? percent(metric.value) : metric.value.toFixed(2);
-  const bounds = metric.low === null || metric.low === undefined ? "no interval" : shown(metric, { share: isShare(name) }).replace(/^[^[]*/, "");
+  const bounds = metric.value === null ? "not defined here" : metric.low === null || metric.low === undefined ? "no interval" : shown(metric, { share: isShare(name) }).replace(/^[^[]*/, "");
   return el(
     "div",
     {},
     el("dt", {}, titleOf(name) + at),
-    el("dd", {}, el("strong", {}, value), el("span", { class: "unit" }, isShare(name) ? " %" : ` ${UNITS[name]}`),
+    el("dd", {}, el("strong", {}, value), metric.value === null ? null : el("span", { class: "unit" }, isShare(name) ? " %" : ` ${UNITS[name]}`),
       el("span", { class: "bounds" }, bounds)),
   );
 }
@@ -67,7 +67,8 @@ function controlsTable(set, model, prior) {
   for (const name of CONTROLS) {
     const control = metrics.controls?.[name];
     const same = metrics.controls_paired?.[name]?.model;
-    if (isMetric(same) && isMetric(control) && same.n !== metrics.accuracy?.n) add(`Greedy, on ${plural(same.n, "of its case", "of its cases")}`, same, "main");
+    const asked = isMetric(same) && isMetric(control) && same.n !== metrics.accuracy?.n;
+    if (asked && !rows.some((row) => row.metric.n === same.n && row.metric.value === same.value)) add(`Greedy, on the ${number(same.n)} cases of the controls`, same, "main");
     const paired = metrics.controls_paired?.[name];
     const note = isMetric(paired?.difference) ? `the whole question is ahead by ${shown(paired.difference)} points, paired` : null;
     add(capital(titleOf(name)), control, "control", note);

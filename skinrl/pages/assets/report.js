@@ -10,7 +10,7 @@ const SECTIONS = [
   ["tree", "Tree", drawTree, "Every ring is one level of the taxonomy; a case counts at its diagnosis and at every class above it. Choose a segment to look inside."],
   ["confusion", "Confusion", drawConfusion, ""],
   ["tones", "Skin tone", drawTones, "Small groups differ by chance: read each value with its interval and n."],
-  ["groups", "Other groups", drawGroups, ""],
+  ["groups", "Groups", drawGroups, ""],
   ["calibration", "Confidence", drawCalibration, ""],
   ["mistakes", "Examples", drawMistakes, ""],
   ["cases", "All cases", drawCases, "Choose a case to see its image and what every model wrote."],

@@ -74,7 +74,7 @@ function drawTree(place, set, model) {
   );
   draw();
   list();
-  const watch = new ResizeObserver(() => draw());
+  const watch = new ResizeObserver(() => (picture.isConnected ? draw() : watch.disconnect())); // another model, another picture
   watch.observe(picture);
 
   function legend() {

@@ -107,7 +107,7 @@ def test_a_file_that_is_no_taxonomy_is_refused(tmp_path, text):
 def test_a_missing_file_and_an_unknown_name_are_told_apart(tmp_path):
     with pytest.raises(TaxonomyError, match="no such taxonomy file"):
         load_taxonomy(tmp_path / "absent.yaml")
-    with pytest.raises(TaxonomyError, match="shipped: dermatology"):
+    with pytest.raises(TaxonomyError, match="shipped: behaviours, dermatology"):
         load_taxonomy("cardiology")
 
 

@@ -10,6 +10,8 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from skinrl.engine.remote import RemoteModel
 from skinrl.errors import InputError, RecipeError, RunError
@@ -50,6 +52,12 @@ def verdict(correct: bool) -> str:
 )
 def test_a_reply_is_a_verdict_only_with_a_truth_value(text: str, correct: bool | None) -> None:
     assert read_judgement("1", text).correct is correct
+
+
+@given(text=st.text() | st.from_regex(r'[{}"a-z:, ]*("correct": ?(true|false|1))?[{}"a-z:, ]*'))
+@settings(max_examples=150, deadline=None)
+def test_every_reply_is_a_verdict_or_none(text: str) -> None:
+    assert read_judgement("1", text).correct in (True, False, None)
 
 
 def test_the_judge_sees_reference_and_the_end_of_the_completion() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from skinrl.evaluation import Case, Reply
 from skinrl.evaluation.lenient import final_statement, predict_leniently
@@ -82,6 +84,19 @@ def test_a_free_statement_is_read_by_the_taxonomy(
 def test_a_text_that_was_cut_counts_as_truncated_unless_it_had_answered(taxonomy: Taxonomy) -> None:
     assert predict_leniently(OPEN, Reply("It might be", finished=False), taxonomy).outcome == "truncated"
     assert predict_leniently(OPEN, Reply("Answer: melanoma", finished=False), taxonomy).outcome == "ok"
+
+
+@given(
+    text=st.text()
+    | st.from_regex(r"(<think>|</think>|<answer>|</answer>|[A-D(). *\n]|Answer: |melanoma|\\boxed\{){0,12}")
+)
+@settings(max_examples=150, deadline=None)
+def test_every_text_is_read_to_one_outcome(taxonomy: Taxonomy, text: str) -> None:
+    for case in (CHOICE, OPEN):
+        prediction = predict_leniently(case, Reply(text), taxonomy)
+        assert (prediction.answer_node is None) or prediction.outcome == "ok"
+        if case.options and prediction.answer_node is not None:
+            assert prediction.answer_node in case.option_nodes
 
 
 def test_the_final_statement_is_the_last_one() -> None:

@@ -184,7 +184,7 @@ def wait_for_rows(
     Raises:
         RunError: nothing came for ``patience`` seconds.
     """
-    seen, deadline = -1, time.monotonic() + patience
+    seen, deadline, pause = -1, time.monotonic() + patience, 0.1
     while True:
         rows = saved_rows(file, asked, accept)
         if all(name in rows for name in ids):
@@ -196,4 +196,5 @@ def wait_for_rows(
                 f"{file}: {len(rows)} of {len(ids)} cases are answered and no more came for {patience:.0f} s; another "
                 "process of the launch has stopped. The same command resumes"
             )
-        time.sleep(0.2)
+        time.sleep(pause)
+        pause = min(5.0, 1.5 * pause)  # long files are read anew each time

@@ -85,7 +85,9 @@ def credit(taxonomy: Taxonomy, answer: str, gold: str, offered: Sequence[str] = 
     Example, with melanocytic tumour > melanoma > nodular melanoma: gold nodular melanoma, answer melanoma:
     2·2 / (2 + 3) = 0.8.
     """
-    if opposite(taxonomy, answer, gold):
+    sides = structure(taxonomy).sides
+    ours, theirs = sides[answer], sides[gold]
+    if ours != theirs and ours is not None and theirs is not None:  # `opposite`, without the call
         return 0.0
     above_answer, above_gold = taxonomy.ancestors(answer), taxonomy.ancestors(gold)
     if gold in above_answer:

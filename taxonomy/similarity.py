@@ -18,7 +18,6 @@ from skinrl.taxonomy.measures import MEASURES, Measure
 if TYPE_CHECKING:
     from skinrl.taxonomy.graph import Taxonomy
 
-_NONE = frozenset[str]()
 _CACHE_LIMIT = 1 << 16  # questions; a full cache is emptied, so that an endless run stays small
 
 
@@ -152,32 +151,37 @@ def _candidates(taxonomy: Taxonomy, question: Question) -> Iterable[str]:
         return taxonomy.ids
     golds = {node for node, _ in question.gold}
     lines = [taxonomy.ancestors(gold) for gold in golds]
-    above = _NONE.union(*lines)
-    joining = [node for node, others in _several_parents(taxonomy).items() if not others.isdisjoint(above)]
-    golds.update(
-        node
-        for node in (*above, *joining)
-        if sum([not line.isdisjoint(taxonomy.ancestors(node)) for line in lines]) > 1
-    )
-    return golds
+    above, shared = set[str](), set[str]()
+    for line in lines:
+        shared |= above & line
+        above |= line
+    found = set(golds)
+    if shared:
+        found.update(node for node in above if not shared.isdisjoint(taxonomy.ancestors(node)))
+    joins = _joins(taxonomy)
+    for join in {join for node in above for join in joins.get(node, ())}:
+        if sum([not line.isdisjoint(taxonomy.ancestors(join)) for line in lines]) > 1:
+            found.add(join)
+    return found
 
 
-def _several_parents(taxonomy: Taxonomy) -> dict[str, frozenset[str]]:
-    """Nodes with several parents -> their ancestors that are not above or at the first one."""
+def _joins(taxonomy: Taxonomy) -> dict[str, list[str]]:
+    """Node -> the nodes with several parents that lie below it, but not through their first parent."""
     found = _JOINS.get(id(taxonomy))
     if found is None:
-        joins = [node for node in taxonomy.ids if len(taxonomy.parents(node)) > 1]
-        found = {
-            node: taxonomy.ancestors(node) - taxonomy.ancestors(taxonomy.parents(node)[0]) - {node} for node in joins
-        }
-        _JOINS[id(taxonomy)] = found
+        found = _JOINS[id(taxonomy)] = {}
+        for join in taxonomy.ids:
+            parents = taxonomy.parents(join)
+            if len(parents) > 1:
+                for node in sorted(taxonomy.ancestors(join) - taxonomy.ancestors(parents[0]) - {join}):
+                    found.setdefault(node, []).append(join)
         weakref.finalize(taxonomy, _JOINS.pop, id(taxonomy), None)
     return found
 
 
 # What was worked out for one taxonomy, by identity of a live one: a weak dictionary would cost as much as a credit.
 _QUESTIONS: dict[int, dict[tuple[Any, ...], Question]] = {}
-_JOINS: dict[int, dict[str, frozenset[str]]] = {}
+_JOINS: dict[int, dict[str, list[str]]] = {}
 
 
 def _questions(taxonomy: Taxonomy) -> dict[tuple[Any, ...], Question]:

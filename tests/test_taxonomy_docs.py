@@ -6,6 +6,9 @@ import doctest
 import re
 from pathlib import Path
 
+from typer.testing import CliRunner
+
+from skinrl.cli.app import app
 from skinrl.taxonomy import load_taxonomy
 from skinrl.taxonomy.check import check
 
@@ -34,6 +37,19 @@ def test_the_overlay_of_four_lines_adds_one_disease(tmp_path):
     assert set(added.ids) - set(load_taxonomy().ids) == {"hand_foot_xerosis"}
     assert added.resolve("Cracked heels").node == "hand_foot_xerosis"
     assert added.path("hand_foot_xerosis") == ("inflammatory", "pruritic_disorder", "hand_foot_xerosis")
+
+
+def test_the_commands_of_the_page_take_the_overlay_and_say_where_it_was_left_out(tmp_path):
+    path = tmp_path / "my_clinic.yaml"
+    path.write_text(overlays()["my_clinic.yaml"], encoding="utf-8")
+    call = ["taxonomy", "show", "hand_foot_xerosis"]
+    assert call[2] in TEXT
+    assert CliRunner().invoke(app, ["taxonomy", "check", str(path)]).exit_code == 0
+    shown = CliRunner().invoke(app, [*call, "--taxonomy", str(path)]).output
+    assert shown.startswith("hand foot xerosis  (hand_foot_xerosis)\n  path: inflammatory > pruritic_disorder")
+    without = CliRunner().invoke(app, call)
+    assert without.exit_code == 0
+    assert "'hand_foot_xerosis' is no name in dermatology; read as xerosis (by context)" in without.output
 
 
 def test_the_overlay_that_adds_to_ours_does_so(tmp_path):

@@ -45,8 +45,8 @@ def check(taxonomy: Name = "dermatology", json: JsonOption = False) -> None:
     else:
         faults = found.pop("faults")
         for key, value in found.items():
-            typer.echo(f"{key.replace('_', ' '):<26}{value}")
-        typer.echo(f"{'faults':<26}{len(faults)}")
+            typer.echo(f"{key.replace('_', ' '):<28}{value}")
+        typer.echo(f"{'faults':<28}{len(faults)}")
         for fault in faults:
             typer.echo(f"  {fault}")
         found["faults"] = faults
@@ -143,6 +143,8 @@ def _node(tree: Taxonomy, text: str) -> str:
     if match is None:
         near = ", ".join(found.node for found in tree.nearest(text)) or "nothing"
         raise InputError(f"{text!r} names no node of {tree.name}; nearest: {near}")
+    if not match.listed:  # a node of an overlay that was left out of the call would else look like another one
+        typer.echo(f"{text!r} is no name in {tree.name}; read as {match.node} (by {match.how})", err=True)
     return match.node
 
 

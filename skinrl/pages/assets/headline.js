@@ -20,8 +20,7 @@ function drawHeadline(place, set, model) {
         { class: "big" },
         el("p", { class: "label" }, `${model.title}: right diagnosis`),
         el("p", { class: "figure" }, percent(accuracy?.value), el("span", { class: "unit" }, " %")),
-        el("p", { class: "muted" }, `95 % interval ${shown(accuracy).replace(/^.*\[|\]$/g, "").replace(", ", " to ")}; `
-          + `${plural(accuracy?.n ?? 0, "case")} ${groupsOf(metrics)}`),
+        el("p", { class: "muted" }, `${intervalWords(accuracy)}; ${plural(accuracy?.n ?? 0, "case")} ${groupsOf(metrics)}`),
         el("p", { class: "verdict" }, beyondGuess(accuracy, prior)),
       ),
       el("dl", { class: "tiles" }, TILES.filter((name) => isMetric(metrics[name])).map((name) => tile(name, metrics))),
@@ -29,6 +28,11 @@ function drawHeadline(place, set, model) {
     controlsTable(set, model, prior),
     noteList(notesOf(set, metrics)) ?? "",
   );
+}
+
+function intervalWords(metric) {
+  if (!isMetric(metric) || metric.low === null || metric.low === undefined) return "No interval";
+  return `95 % interval ${percent(metric.low)} to ${percent(metric.high)}`;
 }
 
 function tile(name, metrics) {

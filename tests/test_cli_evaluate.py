@@ -217,7 +217,9 @@ def test_a_suite_that_is_unknown_or_without_cases_is_refused_before_anything_is_
     opened: Callable[..., Experiment],
 ) -> None:
     with pytest.raises(InputError, match="there is no suite 'hierarchic'"):
-        run(opened("evaluation.suites=[hierarchic]"))
+        run(opened("evaluation.suites=[hierarchic]", "data.0.path=not/there"))  # before the data is looked for
+    with pytest.raises(InputError, match="names a suite twice"):
+        run(opened("evaluation.suites=[hierarchical, hierarchical]"))
     with pytest.raises(DataError, match="of a source that a stage was trained on"):
         run(opened("evaluation.suites=[in_domain]"))
     assert Scripted.calls == 0

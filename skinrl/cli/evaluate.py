@@ -80,19 +80,20 @@ def run_evaluation(experiment: Experiment, wanted: list[str] | None = None) -> d
     """
     from skinrl.cli.baselines import check_baselines
     from skinrl.cli.build import stage_data
-    from skinrl.cli.evaluation_data import main_questions, suite_sets
+    from skinrl.cli.evaluation_data import chosen_suites, main_questions, suite_sets
     from skinrl.cli.evaluation_guards import earlier_evaluations, refuse_seen, refuse_unscorable
     from skinrl.cli.evaluation_models import Engine, find_models
     from skinrl.cli.evaluation_results import compare_all, read_earlier, write_results
 
     _one_gpu_each()
     check_baselines(experiment)
+    suites = chosen_suites(experiment)
     models = find_models(experiment, wanted)
     judge = _open_judge(experiment)
     data = stage_data(experiment, "evaluation")
     learnt = refuse_seen(experiment, data)
     questions, _ = main_questions(experiment, data)
-    sets = [(questions, experiment.recipe.evaluation.samples), *suite_sets(experiment, data, learnt)]
+    sets = [(questions, experiment.recipe.evaluation.samples), *suite_sets(experiment, data, learnt, suites)]
     refuse_unscorable([one for one, _ in sets])
     earlier = earlier_evaluations(experiment, [one.name for one in models], questions) if is_main_process() else {}
     overlap = _overlap(experiment, data)

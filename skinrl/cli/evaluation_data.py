@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from skinrl.data.loading import LoadedData
     from skinrl.data.record import Record
     from skinrl.evaluation.question_sets import Questions
-    from skinrl.recipe import DataSection
+    from skinrl.evaluation.suites import Suite
+    from skinrl.recipe import DataSection, SuiteSection
 
 EVERYTHING = "all"  # a data entry's split: the whole dataset is the test set
 
@@ -53,23 +54,38 @@ def questions_about(experiment: Experiment, data: LoadedData, records: Sequence[
     return own_questions(records, experiment.taxonomy, recipe.questions, seed=recipe.seed, pools=data.pools)
 
 
-def suite_sets(experiment: Experiment, data: LoadedData, learnt: frozenset[str]) -> list[tuple[Questions, int]]:
+def chosen_suites(experiment: Experiment) -> list[tuple[SuiteSection, Suite]]:
+    """The suites that the recipe names, known before any data is loaded.
+
+    Raises:
+        InputError: an unknown suite, or one named twice; PluginError: an import path that leads nowhere.
+    """
+    from skinrl.evaluation.suites import find_suite
+
+    entries = experiment.recipe.evaluation.suites
+    chosen = [(entry, find_suite(entry.name, experiment.file.parent)) for entry in entries]
+    names = [suite.name for _, suite in chosen]
+    if len(set(names)) < len(names):
+        raise InputError(f"{experiment.file}: evaluation.suites names a suite twice: {', '.join(names)}")
+    return chosen
+
+
+def suite_sets(
+    experiment: Experiment, data: LoadedData, learnt: frozenset[str], chosen: list[tuple[SuiteSection, Suite]]
+) -> list[tuple[Questions, int]]:
     """Questions and samples a case of every suite of the recipe.
 
     Args:
         learnt: sources that a training stage learns from.
+        chosen: from `chosen_suites`.
 
     Raises:
-        InputError: an unknown suite, or one named twice; DataError: a suite without cases.
+        DataError: a suite without cases.
     """
     from skinrl.evaluation.question_sets import suite_questions
-    from skinrl.evaluation.suites import Asking, cases_for, find_suite, neighbours_of
+    from skinrl.evaluation.suites import Asking, cases_for, neighbours_of
 
     recipe = experiment.recipe
-    chosen = [(entry, find_suite(entry.name, experiment.file.parent)) for entry in recipe.evaluation.suites]
-    names = [suite.name for _, suite in chosen]
-    if len(set(names)) < len(names):
-        raise InputError(f"evaluation.suites: a suite is named twice: {', '.join(names)}")
     if not chosen:
         return []
     taxonomy = experiment.taxonomy

@@ -94,7 +94,7 @@ def step_page(
                 "main",
                 {"id": "main"},
                 el("h1", {}, f"Step {step}"),
-                el("p", {"class": "muted"}, step_words(groups, of, run)),
+                el("p", {"class": "muted"}, step_words(groups, of)),
                 el("nav", {"class": "choices", "aria-label": "Order of the groups"}, sorts, toggle, marker()),
                 [group_card(step, group, run.weights) for group in groups],
                 el("p", {}, "No group of this step is to be shown so.") if not groups else None,
@@ -122,7 +122,7 @@ def offline_page(run: Run, found: Found, steps: Mapping[int, Sequence[Group]], *
             "section",
             {"class": "step", "id": f"step-{step}"},
             el("h2", {}, f"Step {step}"),
-            el("p", {"class": "muted"}, step_words(groups, len(groups), run)),
+            el("p", {"class": "muted"}, step_words(groups, len(groups))),
             [group_card(step, group, run.weights, prefix=f"{step}-") for group in groups],
         )
         for step, groups in steps.items()

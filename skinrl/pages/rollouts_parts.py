@@ -21,6 +21,11 @@ Link = Callable[[int, int | None], str | None]  # step and row -> address, None 
 
 
 def bar(run: Run, step: int | None, up: str, nav: Any) -> Html:
+    """The bar at the top.
+
+    Args:
+        up: from this page to the first one; "#" in a file, which has no other pages.
+    """
     home = el("a", {"href": up or "."}, run.name) if step is not None else el("b", {}, run.name)
     here = [el("span", {"aria-hidden": "true"}, " / "), el("b", {}, f"step {step}")] if step is not None else None
     jump = None
@@ -171,20 +176,28 @@ def all_steps(run: Run, link: Link) -> Html:
     )  # fmt: skip
 
 
-def step_words(groups: Sequence[Group], of: int, run: Run) -> str:
+def step_words(groups: Sequence[Group], of: int) -> str:
+    """What the groups shown are, in a sentence.
+
+    Args:
+        of: groups of the step, shown or not.
+    """
     rollouts = sum(len(group.rollouts) for group in groups)
     flat = sum(group.spread == 0 for group in groups)
     totals = [total for group in groups for total in group.totals]
     mean = number(sum(totals) / len(totals)) if totals else "–"
     shown = f"{len(groups)} of {plural(of, 'group')}" if len(groups) < of else plural(of, "group")
-    return f"{shown}, {plural(rollouts, 'rollout')}, mean reward {mean}; {flat} without a spread teach nothing."
+    nothing = f"; {plural(flat, 'group')} without a spread: nothing is learnt there" if flat else ""
+    return f"{shown}, {plural(rollouts, 'rollout')}, mean reward {mean}{nothing}."
 
 
 def marker() -> Html:
+    """The switch that marks what a completion says and the best one of its group does not."""
     return el("button", {"type": "button", "id": "differ", "aria-pressed": "false"}, "Mark words that the best lacks")
 
 
 def dialog() -> Html:
+    """Where an image is shown in large."""
     shown = el("img", {"alt": "", "id": "large-image"})
     close = el("button", {"type": "button", "id": "close"}, "Close")
     return el("dialog", {"id": "large", "aria-label": "Image"}, shown, el("p", {"id": "large-words"}), close)

@@ -49,8 +49,8 @@ def row(way: str, seed: int, arguments: argparse.Namespace) -> dict[str, Any]:
         f"grpo.max_steps={arguments.steps}",
         f"seed={seed}",
     ]
-    settings += ["name=advantages", "evaluation.controls=[]", "evaluation.continued_sft=false", "evaluation.suites=[]"]
-    settings += ["evaluation.baselines=[]", "evaluation.contamination=false"]
+    settings += ["name=advantages", "evaluation.controls=[]", "evaluation.continued_sft=false"]
+    settings += ["evaluation.suites=[]", "evaluation.baselines=[]", "evaluation.contamination=false"]
     shared = [str(arguments.recipe), *settings, "--run", run, "--runs", str(arguments.runs)]
     result = arguments.runs / "advantages" / run / "comparison.json"
     if not result.is_file():

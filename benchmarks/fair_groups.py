@@ -60,8 +60,8 @@ def train(way: str, seed: int, arguments: argparse.Namespace) -> Path:
         f"seed={seed}",
         *arguments.set,
     ]
-    settings += ["name=fair_groups", "evaluation.controls=[]", "evaluation.continued_sft=false", "evaluation.suites=[]"]
-    settings += ["evaluation.baselines=[]", "evaluation.contamination=false"]
+    settings += ["name=fair_groups", "evaluation.controls=[]", "evaluation.continued_sft=false"]
+    settings += ["evaluation.suites=[]", "evaluation.baselines=[]", "evaluation.contamination=false"]
     shared = [str(arguments.recipe), *settings, "--run", run, "--runs", str(arguments.runs)]
     folder: Path = arguments.runs / "fair_groups" / run
     if not (folder / "comparison.json").is_file():

@@ -149,7 +149,7 @@ def _suspect(place: int, one: Suspect, link: Link) -> Html:
 
 
 def all_steps(run: Run, link: Link) -> Html:
-    """A cell for each step, darker with the mean reward."""
+    """A cell for each step, stronger in colour with the mean reward."""
     reward = next((dict(curve.points) for curve in run.curves if curve.name == "reward"), {})
     low, high = min(reward.values(), default=0.0), max(reward.values(), default=0.0)
     width = (high - low) or 1.0
@@ -166,7 +166,7 @@ def all_steps(run: Run, link: Link) -> Html:
         for step in run.steps
     ]
     title = f"All {plural(len(cells), 'step')}"
-    words = "The darker, the higher the mean reward."
+    words = "The stronger the colour, the higher the mean reward."
     return el(
         "section",
         {},

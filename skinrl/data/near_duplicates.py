@@ -28,7 +28,7 @@ from skinrl.errors import DataError
 COARSE = 14  # of 64 bits: copies that differ by a crop of 2 % are within it, and 0.08 % of other pairs
 THRESHOLD = 64  # of 256 bits: the same; no two photographs of different lesions that we have are within it
 SURE = 24  # of 256 bits: nearer than any two different photographs by far, so that the pixels need not be asked
-FIT = 0.65  # correlation of the small copies: different photographs reach 0.54, copies 0.77 and more
+FIT = 0.82  # correlation of the small copies: different photographs reach 0.3, drawn lesions 0.81, copies 0.88
 
 _TURNS, _WORDS = 8, 5
 _EDGE = 64  # pixels a side of the grey copy that is hashed
@@ -256,7 +256,8 @@ def _search(
 
 _SCALES = (1.0, 0.98, 0.965, 0.95, 0.93, 0.9)  # of the side: crops of up to 5 % on each side
 _SMALL = 96  # pixels a side of the copy that crops are taken from
-_SHIFT = 4  # pixels of 64 in which crops may be moved against each other
+_SHIFT = 8  # half pixels of 64 by which crops may be moved against each other
+_FINE = 1.25  # pixels of 64: shades coarser than this are taken out
 _RING = np.hanning(_EDGE + 2)[1:-1]
 _FADE = np.sqrt(np.outer(_RING, _RING))  # the borders count less: a shift moves other pixels in
 
@@ -269,10 +270,23 @@ def fit(first: Image.Image, second: Image.Image) -> float:
     waves = [[np.fft.rfft2(_detail(image, scale)) for scale in _SCALES] for image in (first, second)]
     best = -1.0
     for one, other in [(0, at) for at in range(len(_SCALES))] + [(at, 0) for at in range(1, len(_SCALES))]:
-        matches = np.fft.irfft2(waves[0][one] * waves[1][other].conj(), s=(_EDGE, _EDGE))
+        matches = _at_half_pixels(waves[0][one] * waves[1][other].conj())
         window = np.roll(matches, (_SHIFT, _SHIFT), (0, 1))[: 2 * _SHIFT + 1, : 2 * _SHIFT + 1]
         best = max(best, float(window.max()))
     return best
+
+
+def _at_half_pixels(wave: NDArray[np.complex128]) -> Floats:
+    """The inverse transform of (64, 33) coefficients at every half pixel, (128, 128)."""
+    half = _EDGE // 2
+    padded = np.zeros((2 * _EDGE, _EDGE + 1), dtype=complex)
+    padded[:half, : half + 1] = wave[:half]
+    padded[-half:, : half + 1] = wave[half:]
+    padded[half] = padded[-half] = (
+        padded[-half] / 2
+    )  # what was the highest frequency now has its mirror image beside it
+    padded[:, half] /= 2
+    return 4 * np.fft.irfft2(padded)
 
 
 def _detail(image: Image.Image, scale: float) -> Floats:
@@ -280,7 +294,7 @@ def _detail(image: Image.Image, scale: float) -> Floats:
     edge = _SMALL * (1 - scale) / 2
     box = (edge, edge, _SMALL - edge, _SMALL - edge)
     small = image.resize((_EDGE, _EDGE), Image.Resampling.BICUBIC, box=box)
-    coarse = small.filter(ImageFilter.GaussianBlur(2.5))
+    coarse = small.filter(ImageFilter.GaussianBlur(_FINE))
     detail = (np.asarray(small, dtype=float) - np.asarray(coarse, dtype=float)) * _FADE
     length = float(np.linalg.norm(detail))
     return detail / length if length > 1e-9 else detail

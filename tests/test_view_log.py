@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from rollout_runs import small_run, write_step
 
+from skinrl import files
 from skinrl.cli.rollout_log import RolloutLog, UnreadableStepError, find_stage
 from skinrl.cli.rollout_search import RolloutSearch
 from skinrl.errors import InputError
@@ -83,6 +84,14 @@ def test_steps_that_come_while_the_log_is_open_are_seen(run):
     assert log.curves()[0].points[-1] == (4, 1.04)
     write_step(run / "grpo", 2, [("case-2", [("again", (1.0, 1.0))])])  # a run that was interrupted works a step anew
     assert log.groups(2)[0].rollouts[0].text == "again"
+
+
+def test_task_metrics_have_curves_over_the_steps_that_measured_them(run):
+    files.append_jsonl(run / "grpo" / "metrics.jsonl", {"step": 2, "task/accuracy": 0.5, "task/accuracy_n": 64})
+    curves = {curve.name: curve for curve in RolloutLog(run / "grpo").curves()}
+    assert curves["task/accuracy"].points == [(2, 0.5)]
+    assert curves["task/accuracy"].form == "share"
+    assert "task/accuracy_n" not in curves
 
 
 def test_a_line_that_is_still_being_written_is_read_when_it_is_whole(run):

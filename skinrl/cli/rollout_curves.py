@@ -10,6 +10,9 @@ from skinrl.pages.rollouts_given import Curve
 
 # name in metrics.jsonl -> what it is, and its form; shown in this order after the rewards
 _CURVES = {
+    "task/accuracy": ("accuracy on held-out cases", "share"),
+    "task/hierarchical_f1": ("hierarchical F1 on held-out cases", "share"),
+    "task/invalid_share": ("invalid answers on held-out cases", "share"),
     "completions/mean_length": ("mean length, tokens", "number"),
     "completions/clipped_ratio": ("share cut at the length limit", "share"),
     "frac_reward_zero_std": ("share of groups whose rewards are all equal", "share"),

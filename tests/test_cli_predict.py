@@ -263,7 +263,7 @@ def test_agreement_by_hand(taxonomy: Taxonomy) -> None:
     ("nodes", "node", "share", "entropy"),
     [
         (["melanoma"] * 3, "melanoma", 1.0, 0.0),
-        ([None, None], None, 0.0, 0.0),
+        ([None, None], None, 0.0, None),
         # as often as psoriasis, and a third sample lies below it
         (["psoriasis", "psoriasis", "melanoma", "melanoma", "nodular_melanoma"], "melanoma", 3 / 5, None),
         # level on every count: the first by name
@@ -280,6 +280,7 @@ def test_agreement_at_the_edges(
         assert found.node == node
     if entropy is not None:
         assert found.entropy == pytest.approx(entropy)
+    assert (found.entropy is None) == (found.answered == 0), "samples that fail alike agree on nothing"
 
 
 # What is written
@@ -302,6 +303,19 @@ def test_samples_give_the_commonest_answer_with_their_agreement(
     assert [one["answer_node"] for one in row["samples"]] == ["melanoma", "psoriasis"]
     assert row["agreement"]["share"] == 0.5
     assert NO_DEVICE in row["note"]
+
+
+def test_samples_that_all_fail_are_no_agreement(
+    tmp_path: Path, draw: Callable[..., str], engine: Callable[..., Engine], model: str
+) -> None:
+    engine(["nonsense", "more of it"])
+    page = tmp_path / "page.html"
+    text = run("--model", model, "--n", 2, draw(tmp_path / "a.png")).stdout
+    assert "no answer (invalid" in text
+    assert "agreement: none of 2 samples named a disease" in text
+    engine(["nonsense", "more of it"])
+    assert run("--model", model, "--n", 2, "--page", page, tmp_path / "a.png").exit_code == 0
+    assert "None of 2 samples named a disease" in page.read_text()
 
 
 def test_json_is_a_line_a_case_and_every_line_says_what_it_is_not(

@@ -37,7 +37,9 @@ def text_of(row: Mapping[str, Any]) -> str:
     if row["path_names"]:
         lines.append(f"  {' > '.join(row['path_names'])}")
     agreement = row.get("agreement")
-    if agreement is not None:
+    if agreement is not None and agreement["node"] is None:
+        lines.append(f"  agreement: none of {agreement['samples']} samples named a disease")
+    elif agreement is not None:
         count = round(agreement["share"] * agreement["samples"])
         lines.append(
             f"  agreement: {count} of {agreement['samples']} samples at or below it, {agreement['answered']} named a "

@@ -31,7 +31,8 @@ class Agreement:
             below it, then the deepest, then the first by name. None where no sample named any.
         share: samples at or below `node`, of all samples; 0 where there is none.
         entropy: Shannon entropy in nats of the samples over the nodes that they named; all samples without a node
-            are one kind. 0: all alike; log(samples): no two alike.
+            are one kind. 0: all alike; log(samples): no two alike. None where no sample named any: samples that fail
+            alike agree on nothing.
         levels: the commonest node of each level, from the top, down to the deepest level that a sample reached.
     """
 
@@ -39,7 +40,7 @@ class Agreement:
     answered: int
     node: str | None
     share: float
-    entropy: float
+    entropy: float | None
     levels: tuple[Level, ...]
 
 
@@ -65,7 +66,7 @@ def agreement(nodes: Sequence[str | None], taxonomy: Taxonomy) -> Agreement:
         answered=total - counts[None],
         node=top,
         share=covered[top] / total if top is not None else 0.0,
-        entropy=sum(-count / total * math.log(count / total) for count in counts.values()) + 0.0,
+        entropy=sum(-n / total * math.log(n / total) for n in counts.values()) + 0.0 if named else None,
         levels=_levels(covered, total, taxonomy),
     )
 

@@ -79,6 +79,8 @@ def _agreement(row: Mapping[str, Any]) -> str:
     found = row.get("agreement")
     if found is None:
         return ""
+    if found["node"] is None:
+        return f"<h3>Agreement</h3>\n<p>None of {found['samples']} samples named a disease.</p>"
     levels = "".join(
         f'<tr><th scope="row">{level["level"]}</th><td>{escape(level["name"])}</td><td>{level["share"]:.0%}</td>'
         f'<td><meter min="0" max="1" value="{level["share"]:.4f}" aria-hidden="true"></meter></td></tr>'

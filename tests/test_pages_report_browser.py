@@ -117,7 +117,7 @@ def test_a_suite_with_a_taxonomy_of_its_own_names_its_own_classes(open_page, pat
 
 def settled(page):
     """Wait for the zoom's end."""
-    page.wait_for_timeout(500)
+    page.locator("#tree svg:not([data-zooming])").wait_for()
 
 
 def test_a_click_on_the_tree_looks_inside_and_the_middle_goes_back(open_page, path):

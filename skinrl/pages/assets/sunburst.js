@@ -205,6 +205,7 @@ function drawTree(place, set, model) {
     const after = start.from.get(node);
     shownNode = node;
     focused = null;
+    picture.dataset.zooming = "";
     list();
     say(`${capital(nameOf(node))}: ${written("accuracy", model.tree[node].accuracy)} right`);
     const begun = performance.now();
@@ -214,8 +215,12 @@ function drawTree(place, set, model) {
       const eased = part * part * (3 - 2 * part);
       for (const key of ["from", "to", "depth"]) view[key] = before[key] + (after[key] - before[key]) * eased;
       draw();
-      if (part < 1) requestAnimationFrame(step);
-      else if (byKey) (rings.querySelector('path[tabindex="0"]') ?? middle.querySelector("[tabindex]"))?.focus();
+      if (part < 1) {
+        requestAnimationFrame(step);
+        return;
+      }
+      delete picture.dataset.zooming;
+      if (byKey) (rings.querySelector('path[tabindex="0"]') ?? middle.querySelector("[tabindex]"))?.focus();
     };
     requestAnimationFrame(step);
   }

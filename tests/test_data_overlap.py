@@ -7,6 +7,7 @@ import math
 
 import pytest
 from evaluation_toys import case, toy_taxonomy, written
+from PIL import ImageOps
 from test_data_near_duplicates import blobs, crop, saved
 from typer.testing import CliRunner
 
@@ -64,7 +65,7 @@ def sets(tmp_path) -> tuple[list[Record], list[Record], dict]:
     for seed in range(4):
         blobs(seed).save(tmp_path / "train" / f"{seed}.png")
     blobs(0).save(tmp_path / "test" / "0.png")
-    saved(crop(blobs(1), 0.02).transpose(0), 80).save(tmp_path / "test" / "1.png")
+    saved(ImageOps.mirror(crop(blobs(1), 0.02)), 80).save(tmp_path / "test" / "1.png")
     blobs(10).save(tmp_path / "test" / "2.png")
     training = [record(f"t{n}", str(tmp_path / "train" / f"{n}.png")) for n in range(4)]
     test = [record(f"q{n}", str(tmp_path / "test" / f"{n}.png"), source="two") for n in range(3)]

@@ -173,7 +173,8 @@ def measure(kind: str, only: str | None, arguments: argparse.Namespace) -> dict[
             stock.append(rate({name: naive[name] for name in chosen}, few, arguments.batch, clock))
         rewards = {name: reward for name, reward in rewards_of(taxonomy).items() if name in chosen}
         if kind == LATER:
-            rate(rewards, columns_of(kind, taxonomy, arguments.completions, seed=-repeat), arguments.batch, clock)
+            others = columns_of(kind, taxonomy, arguments.completions, seed=repeat + 1000)
+            rate(rewards, others, arguments.batch, clock)
         ours.append(rate(rewards, columns, arguments.batch, clock))
     texts = {completion[0]["content"] for completion in columns["completions"]}
     return {

@@ -121,7 +121,7 @@ def hashing(paths: Sequence[str], repeats: int) -> list[dict[str, Any]]:
     for _ in range(repeats):
         naive.append(len(few) / seconds(lambda: [stock_hash(path) for path in few]))
         alone.append(len(paths) / seconds(lambda: hash_images(paths, processes=1)))
-        opening.append(len(paths) / seconds(lambda: [open_image(path, at_least=256) for path in paths]))
+        opening.append(len(paths) / seconds(lambda: [open_image(path, at_least=256, grey=True) for path in paths]))
         many.append(len(paths) / seconds(lambda: hash_images(paths, processes=cores)))
     return [
         row("hashing", "files per second", naive, alone, files=len(paths), processes=1),

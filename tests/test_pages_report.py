@@ -242,6 +242,17 @@ def test_two_runs_on_the_same_cases_stand_side_by_side_with_their_paired_differe
     assert found["accuracy"]["low"] > 0
 
 
+def test_runs_of_the_same_name_are_told_apart_by_the_folders_above(tmp_path, taxonomy):
+    runs = [tmp_path / place / "clinic" / "default" for place in ("here", "there")]
+    for run, skill in zip(runs, (0.2, 0.9), strict=True):
+        make_run(run, taxonomy, None, make_cases(40), {"sft": 0.1, "grpo": skill})
+    page = data_of(write_page([*runs, runs[0]], tmp_path / "both.html"))
+    assert page["title"] == "here / clinic / default, there / clinic / default"
+    (one,) = page["sets"]
+    assert len({model["name"] for model in one["models"]}) == 4
+    assert len(one["difference"]) == 4  # within each run, and of each model between them
+
+
 def test_runs_on_other_cases_are_not_set_side_by_side(tmp_path, taxonomy):
     runs = [tmp_path / "clinic" / name for name in ("first", "second")]
     for run, count in zip(runs, (20, 30), strict=True):

@@ -12,7 +12,7 @@ import typer
 
 from skinrl import __version__, files
 from skinrl.cli.common import console
-from skinrl.cli.page_files import find_evaluations, name_of, thumbnails
+from skinrl.cli.page_files import find_evaluations, labels_of, thumbnails
 from skinrl.cli.page_sets import by_cases, read_set
 from skinrl.errors import InputError
 
@@ -53,13 +53,17 @@ def write_page(folders: Path | Sequence[Path], out: Path | None = None, *, image
     """
     from skinrl.pages.report import report_page
 
-    runs = [folders] if isinstance(folders, Path) else list(folders)
-    evaluated = [one for run in runs for one in find_evaluations(run)]
-    sets = [read_set(group, several=len(runs) > 1) for group in by_cases(evaluated)]
+    given = [folders] if isinstance(folders, Path) else folders
+    runs = list({run.resolve(): run for run in given}.values())
+    if not runs:
+        raise InputError("no run to show; expected at least one folder of a run")
+    labels = labels_of(runs)
+    evaluated = [one for run, label in labels.items() for one in find_evaluations(run, label)]
+    sets = [read_set(group, several=len(labels) > 1) for group in by_cases(evaluated)]
     notes = _add_images(sets, images)
     seeds = runs[0].parent / "seeds.json"
     report = {
-        "title": ", ".join(dict.fromkeys(name_of(run) for run in runs)),
+        "title": ", ".join(labels.values()),
         "facts": _facts(sets),
         "made": f"Made on {datetime.now(UTC).date()} by skinrl {__version__}.",
         "notes": notes,

@@ -29,10 +29,12 @@ class Evaluated:
 
     Args:
         run: the folder that was named: of a run, or this folder itself.
+        label: the run's name for people, no other run's on the page.
         stage: the folder with `recipe.resolved.yaml`, where there is one.
     """
 
     run: Path
+    label: str
     model: str
     suite: str
     folder: Path
@@ -42,13 +44,16 @@ class Evaluated:
         return filecmp.cmp(self.folder / "cases.jsonl", other.folder / "cases.jsonl", shallow=False)
 
 
-def name_of(run: Path) -> str:
-    """A run's name for people: the recipe's and its own."""
-    run = run.resolve()
-    return f"{run.parent.name} / {run.name}"
+def labels_of(runs: Sequence[Path]) -> dict[Path, str]:
+    """A name for each of several different folders: recipe and run, and as many folders above as tell them apart."""
+    parts = {run: run.resolve().parts for run in runs}
+    count = 2
+    while len({names[-count:] for names in parts.values()}) < len(parts):
+        count += 1
+    return {run: " / ".join(names[-count:]) for run, names in parts.items()}
 
 
-def find_evaluations(run: Path) -> list[Evaluated]:
+def find_evaluations(run: Path, label: str) -> list[Evaluated]:
     """The evaluations of a run, models in the order of the method; of a folder of one evaluation, that one.
 
     Raises:
@@ -57,9 +62,9 @@ def find_evaluations(run: Path) -> list[Evaluated]:
     from skinrl.evaluation.compare import in_order
 
     if _is_evaluation(run):
-        return [Evaluated(run, run.resolve().name, MAIN, run, run)]
+        return [Evaluated(run, label, run.resolve().name, MAIN, run, run)]
     models = in_order(sorted(stage.name.removeprefix("eval_") for stage in run.glob("eval_*")))
-    found = [one for model in models for one in _of_stage(run, model)]
+    found = [one for model in models for one in _of_stage(run, label, model)]
     if not found:
         raise InputError(
             f"{run}: no finished evaluation is there; expected the folder of a run (runs/<recipe>/<run>) after "
@@ -68,13 +73,13 @@ def find_evaluations(run: Path) -> list[Evaluated]:
     return found
 
 
-def _of_stage(run: Path, model: str) -> Iterator[Evaluated]:
+def _of_stage(run: Path, label: str, model: str) -> Iterator[Evaluated]:
     stage = run / f"eval_{model}"
     if _is_evaluation(stage / "final"):
-        yield Evaluated(run, model, MAIN, stage / "final", stage)
+        yield Evaluated(run, label, model, MAIN, stage / "final", stage)
     for folder in sorted((stage / "final" / "suites").glob("*")):
         if _is_evaluation(folder):
-            yield Evaluated(run, model, folder.name, folder, stage)
+            yield Evaluated(run, label, model, folder.name, folder, stage)
 
 
 def _is_evaluation(folder: Path) -> bool:

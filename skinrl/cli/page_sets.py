@@ -10,7 +10,6 @@ from skinrl.cli.page_files import (
     MAIN,
     Evaluated,
     image_paths,
-    name_of,
     reward_parts,
     rewards_of,
     suite_of,
@@ -69,7 +68,7 @@ def read_set(group: Sequence[Evaluated], *, several: bool) -> dict[str, Any]:
         "name": first.suite,
         "taxonomy": taxonomy,
         "notes": notes,
-        "title": title if len({one.run for one in group}) > 1 or not several else f"{title} ({name_of(first.run)})",
+        "title": title if len({one.run for one in group}) > 1 or not several else f"{title} ({first.label})",
         "cases": {
             "id": cases.ids,
             "gold": [target.node if target else None for target in cases.targets],
@@ -107,8 +106,8 @@ def _model(
     asked = rows_at(one.folder / "cases.jsonl", cases.places, shown)
     rewards = rewards_of(one.run, taxonomy)
     model = {
-        "name": f"{name_of(one.run)}: {one.model}" if several else one.model,
-        "title": f"{model_title(one.model)}, {name_of(one.run)}" if several else model_title(one.model),
+        "name": f"{one.label}: {one.model}" if several else one.model,
+        "title": f"{model_title(one.model)}, {one.label}" if several else model_title(one.model),
         "metrics": files.read_json(one.folder / "metrics.json"),
         "answers": {
             "node": answers.nodes,
@@ -152,7 +151,7 @@ def _differences(
     found: dict[str, Any] = {}
     for first in {one.run: one for one in group}.values():
         measured = _of_comparison(first, "difference")
-        found |= {f"{name_of(first.run)}: {pair}": metrics for pair, metrics in measured.items()}
+        found |= {f"{first.label}: {pair}": metrics for pair, metrics in measured.items()}
     for number, one in enumerate(group):
         for other in range(number):
             if group[other].model == one.model and group[other].run != one.run:

@@ -298,3 +298,19 @@ def test_a_case_is_made_from_a_record_and_its_question():
     one = case_of(record, Question(kind="open", text="What is it?"))
     assert (one.id, one.gold, one.skin_tone) == ("r1", (("naevus", 1.0),), ("fitzpatrick", "4"))
     assert (one.group, one.modality, one.slices) == ("pad/7", "dermoscopy", {"sex": "f"})
+
+
+def test_a_baseline_stands_beside_the_models_without_being_one():
+    asked = cases()
+    weak, strong = (evaluate(asked, TOY, greedy=replies(asked, rate, 1)) for rate in (0.3, 0.9))
+    found = compare({"base": weak, "sft": strong}, baselines={"probe_policy": weak}, resamples=100)
+    assert set(found["models"]) == {"base", "sft"}
+    assert found["controls_of"] == "sft"
+    assert found["baselines"]["probe_policy"] == found["models"]["base"]
+    assert set(found["difference"]) == {"sft-base", "sft-probe_policy"}
+    assert found["difference"]["sft-probe_policy"] == found["difference"]["sft-base"]
+    console = Console(width=120, file=io.StringIO())
+    print_comparison(found, console)
+    assert "probe policy, a linear classifier: " in console.file.getvalue()
+    with pytest.raises(DataError, match="not the same ones"):
+        compare({"sft": strong}, baselines={"probe_policy": evaluate(asked[:9], TOY, greedy=replies(asked[:9], 1, 1))})

@@ -198,6 +198,8 @@ def test_model_and_control_are_compared_on_the_same_cases(tmp_path):
     assert beside["model"]["value"] == pytest.approx(0.75)
     assert beside["difference"]["value"] == pytest.approx(0.5)
     assert beside["same_answer"]["value"] == pytest.approx(0.5)  # the first and the last
+    silent = evaluate(cases, TOY, greedy=[Reply("")] * 6, controls={"no_image": [Reply("")] * 6})
+    assert silent.metrics(resamples=50)["controls_paired"]["no_image"]["same_answer"]["value"] == 0.0
     made.write(tmp_path, resamples=50)
     assert read_evaluation(tmp_path, TOY).metrics(resamples=50) == found
 

@@ -42,7 +42,7 @@ def control_metrics(
     Returns:
         `controls`: accuracy by control, `label_prior` over all cases included.
         `controls_paired`: by control `model` (accuracy of the model on the control's cases), `difference` (model minus
-        control, paired) and `same_answer` (share of the cases in which both answer the same node, or both none).
+        control, paired) and `same_answer` (share of the cases in which both name the same node).
     """
     judge = Judge(taxonomy)
     targets = [(case, judge.target(case)) for case in cases]
@@ -59,7 +59,8 @@ def control_metrics(
             target, model = own[case.source, case.id]
             if asked is not None and target is not None:
                 right = judge(asked, answer).hit, judge(target, model).hit
-                rows.append((case.group, *right, answer.answer_node == model.answer_node))
+                same = answer.answer_node is not None and answer.answer_node == model.answer_node
+                rows.append((case.group, *right, same))
         if rows:
             accuracy[name], paired[name] = _beside(rows, resamples, seed)
     return dict(sorted(accuracy.items())), dict(sorted(paired.items()))

@@ -92,6 +92,8 @@ def comparison_tables(comparison: Mapping[str, Any]) -> list[Table]:
     notes = ["* of wrong answers: edges from the right node up to one that covers both"]
     if prior is not None and prior["value"] is not None:
         notes.insert(0, f"Best guess without an image or a model: {shown('accuracy', prior)}")
+    for name, metrics in comparison.get("baselines", {}).items():
+        notes.insert(-1, f"{metric_title(name)}, a linear classifier: {shown('accuracy', metrics['accuracy'])}")
     if one["small_groups"]:
         notes.append(f"{len(one['small_groups'])} slices of fewer than 5 patients say little; metrics.json lists them")
     table.caption = "\n".join(notes)

@@ -149,18 +149,17 @@ def _candidates(taxonomy: Taxonomy, question: Question) -> Iterable[str]:
     """
     if not question.measure.climbs:
         return taxonomy.ids
-    golds = {node for node, _ in question.gold}
-    lines = [taxonomy.ancestors(gold) for gold in golds]
+    ancestors, joins = taxonomy.ancestors, _joins(taxonomy)
+    found = {node for node, _ in question.gold}
     above, shared = set[str](), set[str]()
-    for line in lines:
+    for line in map(ancestors, tuple(found)):
         shared |= above & line
         above |= line
-    found = set(golds)
     if shared:
-        found.update(node for node in above if not shared.isdisjoint(taxonomy.ancestors(node)))
-    joins = _joins(taxonomy)
-    for join in {join for node in above for join in joins.get(node, ())}:
-        if sum([not line.isdisjoint(taxonomy.ancestors(join)) for line in lines]) > 1:
+        found.update(node for node in above if not shared.isdisjoint(ancestors(node)))
+    for join in {join for node in above for join in joins.get(node, ())} - above:
+        near = above & ancestors(join)
+        if not any(near <= ancestors(parent) for parent in taxonomy.parents(join)):
             found.add(join)
     return found
 

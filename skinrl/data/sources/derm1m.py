@@ -1,4 +1,7 @@
-"""Derm1M: 403,563 images with captions from forums, textbooks, articles, videos and datasets (Yan et al. 2025).
+"""Derm1M: images with captions from forums, textbooks, articles, videos and datasets (Yan et al. 2025).
+
+The paper counts 403,563 images in 1,029,761 pairs; the release "differs slightly", and nothing says how many rows each
+table has, so that rows are not counted here.
 
 From Hugging Face (redlessone/Derm1M, behind an agreement): `Derm1M_v2_pretrain.csv`, `Derm1M_v2_validation.csv` and
 images in `public/`, `pubmed/`, `edu/`, `note/`, `IIYI/`, `youtube/`. Read here: the image and `disease_label`. The
@@ -28,5 +31,4 @@ SOURCE = SourceTable(
     unknown=("", "no age information", "no gender information", "no body location information"),
     layout="unverified",
     layout_from="100 rows of the first table that others publish, and public code; the second table was not seen",
-    published={"train": 403563},
 )

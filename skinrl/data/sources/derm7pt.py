@@ -86,9 +86,12 @@ def load(
     view: str = "both",
     labels: Any = None,
     on_missing_image: str = "error",
+    official_split: bool = True,
 ) -> LoadedRecords:
     """The records; `view`: `"both"`, `"clinical"` or `"dermoscopy"`. The rest and errors as in `load_table`."""
     if view not in ("both", *VIEWS):
         raise DataError(f"derm7pt: view is {view!r}; expected both, {' or '.join(VIEWS)}")
     source = SOURCE if view == "both" else replace(SOURCE, image=VIEWS[view], modality=view)
-    return load_table(source, path, taxonomy, labels=labels, on_missing_image=on_missing_image)
+    return load_table(
+        source, path, taxonomy, labels=labels, on_missing_image=on_missing_image, official_split=official_split
+    )

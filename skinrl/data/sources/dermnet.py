@@ -41,9 +41,12 @@ def load(
     names: str = "folders",
     labels: Any = None,
     on_missing_image: str = "error",
+    official_split: bool = True,
 ) -> LoadedRecords:
     """The records; `names`: `"folders"` or `"files"`, what the label is read from. Else as `load_table`."""
     if names not in NAMES:
         raise DataError(f"dermnet: names is {names!r}; expected {' or '.join(NAMES)}")
     source = SOURCE if names == "folders" else replace(SOURCE, label="image", labels="dermnet_files")
-    return load_table(source, path, taxonomy, labels=labels, on_missing_image=on_missing_image)
+    return load_table(
+        source, path, taxonomy, labels=labels, on_missing_image=on_missing_image, official_split=official_split
+    )

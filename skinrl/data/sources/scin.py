@@ -31,7 +31,7 @@ def images(row: Row) -> list[str]:
 
 def dermatologists(row: Row) -> SkinTone | None:
     """Fitzpatrick type by the dermatologists who rated it: the middle one of three; of two, only where they agree."""
-    given = sorted(_FST[str(row[name])] for name in _RATERS if not is_blank(row.get(name)))
+    given = sorted(filter(None, (_FST.get(said, said) for name in _RATERS if (said := str(row.get(name) or "")))))
     if not given or (len(given) == 2 and given[0] != given[1]):
         return None
     return SkinTone("fitzpatrick", given[len(given) // 2], "dermatologists")

@@ -289,6 +289,57 @@ def test_completions_of_other_weights_are_made_anew_in_suites_too(
     assert Scripted.calls == 2 * first
 
 
+def test_results_of_other_weights_or_of_conditions_that_were_given_up_do_not_stay(
+    opened: Callable[..., Experiment], tmp_path: Path
+) -> None:
+    final = opened().folder / "eval_base" / "final"
+    run(opened("evaluation.suites=[hierarchical]", "evaluation.controls=full"))
+    assert (final / "predictions_metadata_only.jsonl").is_file()
+    run(opened("evaluation.controls=[no_image]"))
+    left = {file.name for file in final.glob("*_*.jsonl")}
+    assert {"predictions_no_image.jsonl", "cases_no_image.jsonl", "predictions_sampled.jsonl"} <= left
+    assert not any("metadata_only" in name or "wrong_image" in name for name in left)
+    assert (final / "suites" / "hierarchical").is_dir(), "the same weights gave these answers"
+    (tmp_path / "model" / "model.safetensors").write_text("trained further")
+    run(opened())
+    assert not (final / "suites").exists()
+
+
+def test_every_model_is_settled_before_the_first_is_asked(opened: Callable[..., Experiment], tmp_path: Path) -> None:
+    other = f"other={tmp_path / 'other'}"
+    run(opened(), other)
+    before = Scripted.calls
+    with pytest.raises(RecipeError, match="eval_other was begun with another recipe"):
+        run(opened("evaluation.max_completion_length=17"), "base", other)
+    assert Scripted.calls == before
+
+
+def test_a_wrong_image_of_another_case_is_another_question(
+    opened: Callable[..., Experiment], tmp_path: Path, draw: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All files have one name, as where every patient has a folder: the exchanged case tells the images apart."""
+    from skinrl.evaluation import control_questions
+
+    rows = ["photo,label,who,part"]
+    for number in range(6):
+        draw(tmp_path / "photographs" / str(number) / "photo.png", number)
+        rows.append(f"{number}/photo.png,{LABELS[number % 6]},p{number},test")
+    (tmp_path / "photographs" / "cases.csv").write_text("\n".join(rows))
+    settings = ("evaluation.controls=[wrong_image]", "evaluation.formats=none", "evaluation.samples=0")
+    run(opened(*settings))
+    before, dealt = Scripted.calls, control_questions.other_images
+    run(opened(*settings))
+    assert Scripted.calls == before
+
+    def dealt_anew(*arguments: Any, **more: Any) -> dict[int, int]:
+        first, *others = (found := dealt(*arguments, **more)).values()
+        return dict(zip(found, [*others, first], strict=True))
+
+    monkeypatch.setattr(control_questions, "other_images", dealt_anew)
+    run(opened(*settings))
+    assert Scripted.calls == before + 6
+
+
 # --- other splits than the test split --------------------------------------------------------------------------------
 
 
@@ -338,6 +389,24 @@ def test_a_process_of_a_launch_sees_the_gpu_of_its_place_alone(
         monkeypatch.setenv(name, value)
     _one_gpu_each()
     assert os.environ["CUDA_VISIBLE_DEVICES"] == seen
+
+
+def test_an_engine_makes_its_group_of_one_within_a_launch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As vLLM does, by address: under torchrun's variables torch would wait for a server that nobody starts."""
+    import socket
+    from datetime import timedelta
+
+    from torch.distributed import rendezvous
+
+    for name, value in {"TORCHELASTIC_USE_AGENT_STORE": "True", "TORCHELASTIC_RESTART_COUNT": "0"}.items():
+        monkeypatch.setenv(name, value)
+    _one_gpu_each()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    store, rank, world = next(rendezvous(f"tcp://127.0.0.1:{port}", 0, 1, timeout=timedelta(seconds=2)))
+    store.set("here", "yes")
+    assert (store.get("here"), rank, world) == (b"yes", 0, 1)
 
 
 def generate(file: Path, ids: list[str], share: Share) -> list[Any]:

@@ -96,13 +96,15 @@ def run_evaluation(experiment: Experiment, wanted: list[str] | None = None) -> d
     sets = [(questions, experiment.recipe.evaluation.samples), *suite_sets(experiment, data, learnt, suites)]
     refuse_unscorable([one for one, _ in sets])
     earlier = earlier_evaluations(experiment, [one.name for one in models], questions) if is_main_process() else {}
+    # All before the first is asked: a refusal costs nothing then, and no process waits while the main one evaluates
+    begun = [(one, _begin(experiment, data, one)) for one in models]
     overlap = _overlap(experiment, data)
     engine = Engine(experiment)
     evaluations: dict[str, dict[str, Evaluation]] = {}
     extras: dict[str, dict[str, dict[str, Any]]] = {}
     try:
-        for model in models:
-            made = _evaluate_model(experiment, data, model, sets, engine, overlap, judge)
+        for model, directory in begun:
+            made = _evaluate_model(experiment, directory, model, sets, engine, overlap, judge)
             if made is not None:
                 evaluations[model.name], extras[model.name] = made
     finally:
@@ -117,7 +119,12 @@ def run_evaluation(experiment: Experiment, wanted: list[str] | None = None) -> d
 
 
 def _one_gpu_each() -> None:
-    """Let a process of a launch see the GPU of its own place alone, as the first one: engines take the first."""
+    """Let a process of a launch see the GPU of its own place alone, as the first one: engines take the first.
+
+    Nor shall it look for the store of the launcher (torchrun's) where its engine makes a group of one: it would wait
+    for a server that nobody started.
+    """
+    os.environ.pop("TORCHELASTIC_USE_AGENT_STORE", None)
     place, launched = os.environ.get("LOCAL_RANK"), int(os.environ.get("WORLD_SIZE", "1")) > 1
     if place is None or not launched:
         return
@@ -150,7 +157,7 @@ def _overlap(experiment: Experiment, data: LoadedData) -> Contamination | None:
 
 def _evaluate_model(
     experiment: Experiment,
-    data: LoadedData,
+    directory: RunDirectory,
     model: Model,
     sets: list[tuple[Questions, int]],
     engine: Engine,
@@ -162,7 +169,6 @@ def _evaluate_model(
     from skinrl.cli.evaluation_results import evaluate_set
     from skinrl.cli.generation import Asker
 
-    directory = _begin(experiment, data, model)
     with directory.session():
         askers = []
         for questions, samples in sets:

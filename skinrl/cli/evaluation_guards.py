@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -165,7 +166,7 @@ def _same_cases(folder: Path, questions: Questions) -> bool:
 
 
 def settle_weights(folder: Path, checkpoint: str, *, main: bool, patience: float = _PATIENCE) -> None:
-    """Remove saved completions that another model wrote: a stage may have been trained anew since.
+    """Remove saved completions that another model wrote, and their results: a stage may have been trained anew since.
 
     The main process removes them and notes the weights; the others wait for that note, so that nothing of theirs is
     removed.
@@ -180,6 +181,8 @@ def settle_weights(folder: Path, checkpoint: str, *, main: bool, patience: float
         if note.is_file() and files.read_json(note) != now:
             for stale in folder.rglob("completions_*.jsonl"):
                 stale.unlink()
+            if (folder / "final").is_dir():
+                shutil.rmtree(folder / "final")
         files.write_json(note, now)
         return
     deadline = time.monotonic() + patience

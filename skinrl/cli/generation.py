@@ -129,6 +129,11 @@ class Asker:
     def _names(self, number: int | None) -> list[str]:
         return [] if number is None else [Path(path).name for path in self.asked.questions.images[number]]
 
+    def _asked(self, number: int, messages: Any, shows: int | None) -> list[Any]:
+        """What tells one question about a case from another: files of two cases may have one name."""
+        other = [self.asked.questions.cases[shows].id] if shows is not None and shows != number else []
+        return [messages, self._names(shows), *other]
+
     def _complete(
         self, condition: str, numbers: Sequence[int], ask: Callable[[int], tuple[Any, int | None]], samples: int = 0
     ) -> None:
@@ -137,7 +142,7 @@ class Asker:
 
         cases, settings = self.asked.questions.cases, self._settings
         ids = [cases[n].id for n in numbers]
-        marks = {cases[n].id: fingerprint(ask(n)[0], self._names(ask(n)[1])) for n in numbers}
+        marks = {cases[n].id: fingerprint(*self._asked(n, *ask(n))) for n in numbers}
         self._marks[condition] = marks
         length, seed = settings.max_completion_length, self.experiment.recipe.seed
         sampling = Sampling(length, temperature=1.0, n=samples, seed=seed) if samples else Sampling(length, 0.0)

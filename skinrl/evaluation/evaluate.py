@@ -133,12 +133,17 @@ class Evaluation:
     ) -> dict[str, Any]:
         """Write `metrics.json`, `predictions.jsonl` (greedy), `predictions_<condition>.jsonl` and `cases.jsonl`.
 
+        Files of conditions that an earlier evaluation in this folder had and this one has not are removed.
+
         Returns:
             What `metrics.json` holds.
         """
         folder = Path(folder)
         files.write_jsonl(folder / "cases.jsonl", (case.to_dict() for case in self.cases))
         files.write_jsonl(folder / "predictions.jsonl", (one.to_dict() for one in self.greedy))
+        for name in ("sampled", *ANSWERED_CONTROLS):
+            for kind in ("predictions", "cases"):
+                (folder / f"{kind}_{name}.jsonl").unlink(missing_ok=True)
         if self.samples:
             rows = (one.to_dict() for samples in self.samples for one in samples)
             files.write_jsonl(folder / "predictions_sampled.jsonl", rows)

@@ -123,6 +123,48 @@ def test_gaps_that_chance_makes_are_not_called_found():
     assert (p < 0.05).mean() <= 0.12
 
 
+def test_the_null_of_sensitivity_deals_the_malignant_cases_alone():
+    """One tone with many malignant cases, one with few, one with none: scipy's test among the malignant."""
+    tones = [1] * 60 + [3] * 60 + [6] * 10
+    gold = [MALIGNANT] * 54 + [BENIGN] * 6 + [MALIGNANT] * 6 + [BENIGN] * 54 + [BENIGN] * 10
+    right = np.array([1] * 38 + [0] * 16 + [1] * 6 + [1] * 3 + [0] * 3 + [1] * 54 + [1] * 10)
+    found = blocks_of(rows_of(tones, right, gold))["fairness"]["skin_tone/fitzpatrick"]["metrics"]
+    sensitivity = found["malignancy_sensitivity"]
+    assert sensitivity["left_out"] == ["6"]
+    theirs = scipy.stats.permutation_test(
+        (right[:54], right[60:66]), lambda a, b: abs(a.mean() - b.mean()), n_resamples=20_000, alternative="greater",
+        rng=np.random.default_rng(1),
+    )  # fmt: skip
+    assert sensitivity["null"]["p"] == pytest.approx(theirs.pvalue, abs=0.03)
+    assert sensitivity["null"]["mean"] == pytest.approx(theirs.null_distribution.mean(), abs=0.02)
+
+
+def test_the_null_of_the_predictive_value_leaves_each_group_its_malignant_and_its_benign_cases():
+    tones = np.array([1] * 60 + [6] * 60)
+    truth = np.array([1] * 48 + [0] * 12 + [1] * 8 + [0] * 52)
+    right = np.random.default_rng(3).random(120) < 0.75
+    rows = rows_of(tones, right, np.where(truth == 1, MALIGNANT, BENIGN))
+    found = blocks_of(rows, prevalence=0.1)["fairness"]["skin_tone/fitzpatrick"]["metrics"]["malignancy_ppv"]
+    called = np.where(right, truth, 1 - truth)
+
+    def gap(tone):
+        values = []
+        for one in (1, 6):
+            found, alarms = (called[(tone == one) & (truth == side)].mean() for side in (1, 0))
+            values.append(0.1 * found / (0.1 * found + 0.9 * alarms) if found + alarms else np.nan)
+        return abs(values[0] - values[1])
+
+    assert found["gap"]["value"] == pytest.approx(gap(tones))
+    rng, dealt = np.random.default_rng(1), []
+    for _ in range(2000):
+        tone = tones.copy()
+        for side in (0, 1):
+            tone[truth == side] = rng.permutation(tones[truth == side])
+        dealt.append(gap(tone))
+    assert found["null"]["mean"] == pytest.approx(np.nanmean(dealt), abs=0.015)
+    assert found["null"]["high"] == pytest.approx(np.nanquantile(dealt, 0.95), abs=0.04)
+
+
 def answers(right, values):
     """A split of bare right and wrong answers, of a patient each."""
     columns = Columns([mean_measure("accuracy", np.asarray(right, float))], len(right))

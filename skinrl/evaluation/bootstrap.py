@@ -9,6 +9,7 @@ do the parts of a set (one skin tone and the next), so that what compares parts 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -70,6 +71,9 @@ class Measure:
         counted: which cases the metric is about, (cases,) of bool.
         bounded: whether the metric is a share, in 0 to 1.
         lower_is_better: whether less is better, for whoever looks for the worst of several.
+        kinds: for a metric that holds several kinds of cases against each other (malignant and benign ones), the
+            kind of each, from 1, and 0 for cases that do not matter to it, (cases,). None: the counted cases are of
+            one kind, and no other one matters.
     """
 
     name: str
@@ -78,6 +82,7 @@ class Measure:
     counted: NDArray[np.bool_]
     bounded: bool = True
     lower_is_better: bool = False
+    kinds: NDArray[np.uint8] | None = None
 
 
 def ratio(numerator: Floats, denominator: Floats) -> Floats:
@@ -198,8 +203,29 @@ class Columns:
             for measure in measures
         ]
         self._counted = [place(measure.counted) for measure in measures]
+        self._kinds = [place(one.counted if one.kinds is None else one.kinds) for one in measures]
         self._unique = unique
         self._cells = {id(m.columns): m.columns for m in measures if isinstance(m.columns, Cells)}
+
+    def kinds(self, index: int) -> Floats:
+        """The kind of each case for a measure, 0 for those that do not matter to it, (cases,)."""
+        return self._unique[self._kinds[index]]
+
+    def alike(self, index: int) -> list[int]:
+        """The measures to which the same kinds of the same cases matter as to this one."""
+        return [number for number, place in enumerate(self._kinds) if place == self._kinds[index]]
+
+    def only(self, numbers: Sequence[int]) -> Columns:
+        """Some of the measures; nothing is laid out anew."""
+        chosen = copy(self)
+        places = sorted({place for number in numbers for place in (*self._dense[number], self._counted[number])})
+        new = {place: number for number, place in enumerate(places)}
+        chosen.measures = tuple(self.measures[number] for number in numbers)
+        chosen._unique = [self._unique[place] for place in places]
+        chosen._dense = [[new[place] for place in self._dense[number]] for number in numbers]
+        chosen._counted = chosen._kinds = [new[self._counted[number]] for number in numbers]
+        chosen._cells = {id(one.columns): one.columns for one in chosen.measures if isinstance(one.columns, Cells)}
+        return chosen
 
     def sums(self, part: Indices, units: Indices, count: int) -> UnitSums:
         """Sums of a part's cases (their numbers, `part`) over the units that they belong to, 0 to `count` - 1."""

@@ -2,8 +2,8 @@
 
 The gap between the best and the worst of several groups is above zero even where nothing differs, the more so the
 smaller the groups. So each gap stands beside its permutation null: the gap of groups of the same sizes to which the
-patients are dealt at random. And it stands beside the mean and the best group, because a model that is worse for
-everyone has a smaller gap.
+patients who count for the metric are dealt at random. And it stands beside the mean and the best group, because a
+model that is worse for everyone has a smaller gap.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from skinrl.evaluation.groups import UNKNOWN, Split
 
 PERMUTATIONS = 1000
 FEWEST_PERMUTATIONS = 200
-_DEALS = 20_000_000  # most patients dealt in all, but for the fewest permutations: a large set needs fewer
+_DEALS = 5_000_000  # most patients dealt for a metric, but for the fewest permutations: a large set needs fewer
+_CELLS = 1_000_000  # of them at a time: what is computed with stays in the cache
 FEWEST_POSITIVES = 20  # malignant cases of a group, for an equal opportunity difference
 SENSITIVITY = "malignancy_sensitivity"
 _TIE = 1e-6  # resamples are summed in single precision
@@ -71,32 +72,67 @@ def fairness_of(
     }
     if len(large) < 2:
         return block
-    null = _permuted(large, columns, resampler, permutations)
+    chance = _Chance(large, columns, resampler, permutations)
     for index, measure in enumerate(columns.measures):
-        found = _compared(index, measure, large, null)
+        found = _compared(index, measure, large, chance)
         if found is not None:
             block["metrics"][measure.name] = found
-    block["equal_opportunity"] = _equal_opportunity(large, columns.measures, null)
+    block["equal_opportunity"] = _equal_opportunity(large, columns.measures, chance)
     return block
 
 
-def _permuted(groups: Sequence[Group], columns: Columns, resampler: Resampler, count: int) -> Floats:
-    """Metrics (groups, M, permutations) of groups of the same sizes to which patients are dealt at random.
+class _Chance:
+    """Metrics of groups of the same sizes to which patients are dealt at random.
+
+    For each metric those are dealt who count for it: the sensitivity of two groups of which one has many malignant
+    cases and the other few is compared among groups that have as many and as few. Where a metric holds two kinds of
+    cases against each other, each kind is dealt by itself.
 
     What is dealt is a patient with all cases of one group: a patient seen in two groups (two modalities) is dealt
     as two, which makes the null a little wider than need be.
     """
-    cases = np.concatenate([group.part for group in groups])
-    label = np.repeat(np.arange(len(groups)), [len(group.part) for group in groups])
-    units, unit_of = np.unique(resampler.codes[cases] * len(groups) + label, return_inverse=True)
-    sums = columns.sums(cases, unit_of.astype(np.intp), len(units))
-    count = min(count, max(FEWEST_PERMUTATIONS, _DEALS // len(units)))
-    labels = np.tile((units % len(groups)).astype(np.uint8), (count, 1))
-    dealt = np.ascontiguousarray(np.random.default_rng([resampler.seed, len(units)]).permuted(labels, axis=1).T)
-    return np.stack([sums.weighted((dealt == number).view(np.uint8)) for number in range(len(groups))])
+
+    def __init__(self, groups: Sequence[Group], columns: Columns, resampler: Resampler, permutations: int) -> None:
+        self._groups, self._columns, self._resampler = groups, columns, resampler
+        self._permutations = permutations
+        self._known: dict[tuple[int, ...], Floats] = {}
+
+    def gaps(self, index: int, chosen: Sequence[int]) -> Floats:
+        """Gaps (permutations,) of a metric between some of the groups."""
+        alike = self._columns.alike(index)
+        key = (alike[0], *chosen)
+        if key not in self._known:
+            self._known[key] = self._dealt([self._groups[number] for number in chosen], alike)
+        return _gap(self._known[key][:, alike.index(index)])
+
+    def _dealt(self, groups: Sequence[Group], alike: Sequence[int]) -> Floats:
+        """Metrics (groups, metrics, permutations) that share their kinds of cases."""
+        kinds = self._columns.kinds(alike[0])
+        parts = [group.part[kinds[group.part] > 0] for group in groups]
+        cases = np.concatenate(parts)
+        label = np.repeat(np.arange(len(groups)), [len(part) for part in parts])
+        units, unit_of = np.unique(self._resampler.codes[cases] * len(groups) + label, return_inverse=True)
+        kind = np.zeros(len(units))  # of a patient who has several: the largest
+        np.maximum.at(kind, unit_of, kinds[cases])
+        sums = self._columns.only(alike).sums(cases, unit_of.astype(np.intp), len(units))
+        count = min(self._permutations, max(FEWEST_PERMUTATIONS, _DEALS // len(units)))
+        rng = np.random.default_rng([self._resampler.seed, len(units)])
+        labels = (units % len(groups)).astype(np.uint8)
+        dealt = np.empty((len(units), count), dtype=np.uint8)
+        for one in np.unique(kind):
+            rows = np.flatnonzero(kind == one)
+            dealt[rows] = rng.permuted(np.tile(labels[rows], (count, 1)), axis=1).T
+        step = max(1, _CELLS // len(units))
+        blocks = [dealt[:, start : start + step] for start in range(0, count, step)]
+        return np.stack(
+            [
+                np.concatenate([sums.weighted((block == number).view(np.uint8)) for block in blocks], axis=1)
+                for number in range(len(groups))
+            ]
+        )
 
 
-def _compared(index: int, measure: Measure, groups: Sequence[Group], null: Floats) -> dict[str, Any] | None:
+def _compared(index: int, measure: Measure, groups: Sequence[Group], chance: _Chance) -> dict[str, Any] | None:
     """One metric over the groups that have enough patients for it, or None where fewer than two have."""
     chosen = [number for number, group in enumerate(groups) if _enough(group, index)]
     if len(chosen) < 2:
@@ -129,7 +165,7 @@ def _compared(index: int, measure: Measure, groups: Sequence[Group], null: Float
         "best": shown(best),
         "worst": shown(worst),
         "gap": {**spread.as_dict(), "low": None if spread.low is None else max(0.0, spread.low)},
-        "null": _null(gap, _gap(null[chosen, index])),
+        "null": _null(gap, chance.gaps(index, chosen)),
         "score": _score(values, rows, units, n) if bounded and not measure.lower_is_better else None,
         "left_out": [group.value for number, group in enumerate(groups) if number not in chosen],
     }
@@ -174,7 +210,7 @@ def _score(values: Floats, rows: Floats, units: int, n: int) -> dict[str, Any] |
     return interval(float(values.min()) / top, resampled, units, n, bounded=True).as_dict()
 
 
-def _equal_opportunity(groups: Sequence[Group], measures: Sequence[Measure], null: Floats) -> dict[str, Any] | None:
+def _equal_opportunity(groups: Sequence[Group], measures: Sequence[Measure], chance: _Chance) -> dict[str, Any] | None:
     """Largest minus smallest sensitivity for malignancy over the groups with at least `FEWEST_POSITIVES` positives.
 
     Equal opportunity as in Hardt, Price and Srebro 2016; the difference is fairlearn's.
@@ -198,7 +234,7 @@ def _equal_opportunity(groups: Sequence[Group], measures: Sequence[Measure], nul
     spread = difference_interval(difference, _gap(replicates), units, len(called), bounded=True)
     return {
         "difference": {**spread.as_dict(), "low": None if spread.low is None else max(0.0, spread.low)},
-        "null": _null(difference, _gap(null[chosen, index])),
+        "null": _null(difference, chance.gaps(index, chosen)),
         "groups": {
             groups[number].value: {
                 "positives": positives[groups[number].value],

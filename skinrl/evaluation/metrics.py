@@ -220,7 +220,8 @@ def _predictive_value(
         found, alarms = ratio(sums[..., 0], sums[..., 1]), ratio(sums[..., 2], sums[..., 3])
         return ratio(prevalence * found, prevalence * found + (1 - prevalence) * alarms)
 
-    return Measure("malignancy_ppv", columns, finish, called & (malignant | benign))
+    kinds = (malignant + 2 * benign).astype(np.uint8)
+    return Measure("malignancy_ppv", columns, finish, called & (malignant | benign), kinds=kinds)
 
 
 def stated_prevalence(scored: Sequence[Scored], prevalence: float | None) -> float:

@@ -348,5 +348,6 @@ def training_arguments(
             )
         except ValidationError as problem:
             expected = getattr(hints[key], "__name__", str(hints[key]))
-            raise RecipeError(f"{where}: {section}.{key}: found {value!r}; expected {expected}") from problem
+            hint = '; YAML reads no, off, yes and on as that: write "no" in quotes' if isinstance(value, bool) else ""
+            raise RecipeError(f"{where}: {section}.{key}: found {value!r}{hint}; expected {expected}") from problem
     return values

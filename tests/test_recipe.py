@@ -166,6 +166,7 @@ class _Config:
     learning_rate: float = 1e-6
     beta: float = 0.0
     max_steps: int = -1
+    save_strategy: str = "steps"
 
 
 def test_training_fields_are_checked_against_the_config_class(tmp_path: Path) -> None:
@@ -177,6 +178,9 @@ def test_training_fields_are_checked_against_the_config_class(tmp_path: Path) ->
     wrong = write(tmp_path, MINIMAL + "  max_steps: many\n", "three.yaml")
     with pytest.raises(RecipeError, match=r"three.yaml:8: grpo.max_steps: found 'many'; expected int"):
         training_arguments(load_recipe(wrong), "grpo", _Config, wrong)
+    unquoted = write(tmp_path, MINIMAL + "  save_strategy: no\n", "four.yaml")
+    with pytest.raises(RecipeError, match=r'found False; YAML reads no, off, yes and on as that: write "no" in quotes'):
+        training_arguments(load_recipe(unquoted), "grpo", _Config, unquoted)
 
 
 def test_grpo_starts_from_sft_unless_told_otherwise(tmp_path: Path) -> None:

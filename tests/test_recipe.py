@@ -179,7 +179,7 @@ def test_training_fields_are_checked_against_the_config_class(tmp_path: Path) ->
     with pytest.raises(RecipeError, match=r"three.yaml:8: grpo.max_steps: found 'many'; expected int"):
         training_arguments(load_recipe(wrong), "grpo", _Config, wrong)
     unquoted = write(tmp_path, MINIMAL + "  save_strategy: no\n", "four.yaml")
-    with pytest.raises(RecipeError, match=r'found False; YAML reads no, off, yes and on as that: write "no" in quotes'):
+    with pytest.raises(RecipeError, match=r'found False; YAML reads no, off.* write "no" in quotes'):
         training_arguments(load_recipe(unquoted), "grpo", _Config, unquoted)
 
 

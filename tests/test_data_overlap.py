@@ -111,6 +111,22 @@ def test_metrics_are_given_without_the_cases_that_overlap(sets, tmp_path):
     assert [row["case"] for row in rows] == ["q0", "q1"]
 
 
+def test_the_predictive_value_without_overlaps_is_stated_at_the_prevalence_of_the_whole(sets):
+    """Half of the set is malignant, two thirds without the overlap: the cases change, the prevalence does not."""
+    training, test, hashes = sets
+    found = Contamination(tuple(find_overlaps(training, test[:1], hashes)), 4, 1, 64)
+    gold = ["naevus", "naevus", "nodular_melanoma", "nodular_melanoma"]
+    said = ["naevus", "nodular_melanoma", "nodular_melanoma", "naevus"]
+    cases = [case(f"q{n}", node, source="two") for n, node in enumerate(gold)]
+    evaluation = evaluate(cases, TOY, greedy=[Reply(written(TOY, node)) for node in said])
+    half, rare = (
+        contamination_block(found, evaluation, resamples=20, prevalence=at)["without"]["malignancy_ppv"]["value"]
+        for at in (None, 0.1)
+    )
+    assert half == pytest.approx(0.5 * 0.5 / (0.5 * 0.5 + 0.5 * 1.0))
+    assert rare == pytest.approx(0.1 * 0.5 / (0.1 * 0.5 + 0.9 * 1.0))
+
+
 def test_nothing_is_left_where_every_case_was_trained_on(sets):
     training, test, hashes = sets
     found = Contamination(tuple(find_overlaps(training, test[:2], hashes)), 4, 2, 64)

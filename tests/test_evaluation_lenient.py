@@ -86,6 +86,14 @@ def test_a_text_that_was_cut_counts_as_truncated_unless_it_had_answered(taxonomy
     assert predict_leniently(OPEN, Reply("Answer: melanoma", finished=False), taxonomy).outcome == "ok"
 
 
+def test_thinking_that_the_template_opened_is_not_searched_where_it_was_cut(taxonomy: Taxonomy) -> None:
+    case = Case(id="1", gold=(("melanoma", 1.0),), group="p", prefilled="<think>\n")
+    thought = "It could be melanoma.\n\nThe most likely diagnosis is melanoma"
+    assert predict_leniently(case, Reply(thought, finished=False), taxonomy).outcome == "truncated"
+    assert predict_leniently(case, Reply(f"{thought}\n</think>\nPsoriasis."), taxonomy).answer_node == "psoriasis"
+    assert predict_leniently(case, Reply(thought), taxonomy).answer_node == "melanoma"  # ended of itself
+
+
 @given(
     text=st.text()
     | st.from_regex(r"(<think>|</think>|<answer>|</answer>|[A-D(). *\n]|Answer: |melanoma|\\boxed\{){0,12}")

@@ -54,7 +54,8 @@ def run_baselines(
         title = f"probe_{re.sub(r'[^A-Za-z0-9_.-]+', '_', name)}"
         found[title] = Evaluation(taxonomy=experiment.taxonomy, cases=tuple(cases), greedy=answers)
         folder = experiment.folder / "baselines" / title
-        metrics = found[title].write(folder, resamples=experiment.recipe.evaluation.bootstrap)
+        settings = experiment.recipe.evaluation
+        metrics = found[title].write(folder, resamples=settings.bootstrap, prevalence=settings.prevalence)
         files.write_json(folder / "probe.json", about)
         console().print(f"baseline {title}: accuracy {metrics['accuracy']['value']:.1%} -> {folder}")
     return found

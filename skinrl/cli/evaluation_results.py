@@ -43,7 +43,9 @@ def evaluate_set(
     folder = directory.final / "suites" / questions.suite if questions.suite else directory.final
     extras = {"formats": format_blocks(asker, answers, evaluation, folder)}
     if overlap is not None:
-        extras["contamination"] = contamination_block(overlap, evaluation, resamples=settings.bootstrap)
+        extras["contamination"] = contamination_block(
+            overlap, evaluation, resamples=settings.bootstrap, prevalence=settings.prevalence
+        )
     if questions.judged and settings.judge is not None:
         extras["judge"] = judge_block(evaluation, judge, settings, asker.folder, folder)
     metrics = evaluation.write(folder, resamples=settings.bootstrap, prevalence=settings.prevalence)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from skinrl import files
 from skinrl.evaluation.bootstrap import RESAMPLES, SEED
-from skinrl.evaluation.metrics import Scored, metrics_of
+from skinrl.evaluation.metrics import Scored, metrics_of, stated_prevalence
 
 if TYPE_CHECKING:
     from skinrl.data.overlap import Overlap
@@ -41,9 +41,18 @@ class Contamination:
 
 
 def contamination_block(
-    found: Contamination, evaluation: Evaluation, *, resamples: int = RESAMPLES, seed: int = SEED
+    found: Contamination,
+    evaluation: Evaluation,
+    *,
+    resamples: int = RESAMPLES,
+    seed: int = SEED,
+    prevalence: float | None = None,
 ) -> dict[str, Any]:
     """The block `contamination` of `metrics.json`.
+
+    Args:
+        prevalence: of `malignancy_ppv`, as in `Evaluation.metrics`; by default that of the whole set here too, so
+            that the two numbers differ by the cases alone.
 
     Returns:
         `cases` (of this evaluation) that overlap, of `test_cases`; `by_reason`: cases by reason, each under all of
@@ -54,12 +63,14 @@ def contamination_block(
     overlaps = [one for one in found.overlaps if (one.case.source, one.case.id) in asked]
     seen = {(one.case.source, one.case.id) for one in overlaps}
     scored = evaluation.scored()
+    at = stated_prevalence(scored, prevalence)
     clean = [one for one in scored if (one.case.source, one.case.id) not in seen]
     dirty = [one for one in scored if (one.case.source, one.case.id) in seen]
     reasons = Counter(reason for reason, _ in {(one.reason, (one.case.source, one.case.id)) for one in overlaps})
 
     def metrics(part: Sequence[Scored]) -> dict[str, Any] | None:
-        return metrics_of(part, evaluation.taxonomy, resamples=resamples, seed=seed) if part else None
+        settings: dict[str, Any] = {"resamples": resamples, "seed": seed, "prevalence": at}
+        return metrics_of(part, evaluation.taxonomy, **settings) if part else None
 
     only = metrics(dirty)
     return {

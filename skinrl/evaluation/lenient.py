@@ -5,7 +5,8 @@ The rules, in order (docs/suites.md repeats them for people):
 1. A completion that the strict reader takes is read by it.
 2. The *final statement*: what stands behind the last closing thinking tag; in it the last answer block, boxed answer
    or line marked `Final answer:`, `Answer:`, `Diagnosis:` (`the answer is ...`, `the most likely diagnosis is ...`
-   too); else the last paragraph. Thinking is never searched.
+   too); else the last paragraph. Thinking is never searched, nor is a text that was cut before it left the thinking
+   that the chat template had opened.
 3. With options: a letter that stands alone (`B`, `B.`, `(B)`, `**B**`, `Option B`, `B. name`), a capital and never the
    first letter of a word; else the one offered name that the statement holds (the longest at its place).
 4. Without options, or where none is held: the one disease that the taxonomy reads in the statement. What is denied is
@@ -53,7 +54,9 @@ def predict_leniently(case: Case, written: Written, taxonomy: Taxonomy) -> Predi
     strict = predict(case, written, taxonomy)
     if strict.outcome == "ok":
         return strict
-    said = final_statement(written.text)
+    # A text that was cut before it left the thinking that the template opened has said nothing yet; one that ended
+    # there of itself took no notice of the template, and what it ends in saying counts.
+    said = final_statement(written.text if written.finished else case.prefilled + written.text)
     if not said:
         outcome = "invalid" if written.finished else "truncated"
         return replace(strict, outcome=outcome, answer_node=None, raw="", malignancy=None, reason="no final statement")

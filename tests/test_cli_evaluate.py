@@ -20,6 +20,7 @@ from skinrl.cli import evaluation_models
 from skinrl.cli.common import Experiment, open_experiment
 from skinrl.cli.completions import Share, saved_rows, wait_for_rows, write_completions
 from skinrl.cli.evaluate import _one_gpu_each, run_evaluation
+from skinrl.cli.evaluation_data import limited
 from skinrl.engine.base import Completion, Request, Sampling
 from skinrl.errors import DataError, InputError, RecipeError, RunError
 from skinrl.evaluation.suites import SUITES
@@ -303,6 +304,10 @@ def test_results_of_other_weights_or_of_conditions_that_were_given_up_do_not_sta
     (tmp_path / "model" / "model.safetensors").write_text("trained further")
     run(opened())
     assert not (final / "suites").exists()
+
+
+def test_a_limit_of_no_cases_is_no_division() -> None:
+    assert limited([], 5, seed=0) == []
 
 
 def test_every_model_is_settled_before_the_first_is_asked(opened: Callable[..., Experiment], tmp_path: Path) -> None:

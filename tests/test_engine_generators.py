@@ -82,6 +82,25 @@ def test_weights_processor_and_configuration_are_read_at_one_revision(
     assert {revision for _, revision in read} == {"v3"}
 
 
+def test_the_model_before_is_let_go_of_before_another_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import weakref
+
+    from skinrl.engine import transformers_engine
+
+    model, left = str(build_tiny_text(tmp_path)), []
+    engine: Any = open_generator(model, backend="transformers")
+    before, load = weakref.ref(engine._model), transformers_engine.load_model
+
+    def noted(path: str, **rest: Any) -> Any:
+        left.append(before())
+        return load(path, **rest)
+
+    monkeypatch.setattr(transformers_engine, "load_model", noted)
+    engine.load(model)
+    assert left == [None]
+    engine.close()
+
+
 @pytest.mark.vllm
 @pytest.mark.slow
 def test_both_engines_agree_on_every_token_and_log_prob(both: Any) -> None:

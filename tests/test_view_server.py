@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 from rollout_runs import small_run, write_step
 
+from skinrl.cli import rollout_server
 from skinrl.cli.rollout_log import RolloutLog, write_image_paths
 from skinrl.cli.rollout_server import RolloutServer
 from skinrl.errors import InputError
@@ -210,6 +211,22 @@ def test_the_search_goes_on_in_a_thread_and_ends_with_the_server(run):
     assert server.search.searched == 3
     server.close()
     assert not server._searching.is_alive()
+
+
+def test_the_search_outlives_a_run_that_is_begun_anew(run, monkeypatch):
+    monkeypatch.setattr(rollout_server, "_LOOK_AGAIN", 0.01)
+    completions, away = run / "grpo" / "completions", run / "away"
+    completions.rename(away)
+    server = RolloutServer(RolloutLog(run / "grpo"))
+    server.start_search()
+    threading.Event().wait(0.1)
+    away.rename(completions)
+    for _ in range(200):
+        if server.search.searched == 3:
+            break
+        threading.Event().wait(0.02)
+    assert server.search.searched == 3
+    server.close()
 
 
 def test_a_run_that_has_logged_nothing_yet_shows_a_page(tmp_path):

@@ -105,4 +105,6 @@ def limited(records: Sequence[Record], limit: int | None, seed: int) -> list[Rec
     """At most ``limit`` records, drawn by the seed (the first ones may all be of one class); their order is kept."""
     from skinrl.data.mixture import take_fraction
 
-    return list(records) if limit is None else take_fraction(records, min(1.0, limit / len(records)), seed)
+    if limit is None or not records:
+        return list(records)
+    return take_fraction(records, min(1.0, limit / len(records)), seed)

@@ -12,6 +12,7 @@ import json
 import secrets
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache
 from http import HTTPStatus
@@ -84,7 +85,8 @@ class RolloutServer(ThreadingHTTPServer):
 
     def _keep_searching(self) -> None:
         while not self._ending.is_set():
-            self.search.scan(self._ending.is_set)
+            with suppress(FileNotFoundError):  # the run was taken away, perhaps to be begun anew
+                self.search.scan(self._ending.is_set)
             self._ending.wait(_LOOK_AGAIN)
 
     # What can be had

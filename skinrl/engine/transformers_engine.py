@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
@@ -87,11 +88,13 @@ class TransformersEngine:
 
     def load(self, model_path: str, *, adapter: str | None = None, revision: str | None = None) -> None:
         """Put the weights of another checkpoint of the same architecture into the open engine."""
+        self.close()  # two models at once may not fit
         self._model = load_model(model_path, dtype=self._dtype, adapter=adapter, revision=revision)
 
     def close(self) -> None:
         """Free the model's memory."""
-        del self._model
+        self.__dict__.pop("_model", None)
+        gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 

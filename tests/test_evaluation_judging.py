@@ -132,7 +132,7 @@ def test_several_requests_at_once_judge_the_same(taxonomy: Taxonomy) -> None:
 
 
 @contextmanager
-def server(reply: dict[str, Any], status: int = 200) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+def server(reply: dict[str, Any], status: int = 200, **headers: str) -> Iterator[tuple[str, list[dict[str, Any]]]]:
     seen: list[dict[str, Any]] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -143,6 +143,8 @@ def server(reply: dict[str, Any], status: int = 200) -> Iterator[tuple[str, list
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(content)))
+            for name, value in headers.items():
+                self.send_header(name, value)
             self.end_headers()
             self.wfile.write(content)
 
@@ -179,6 +181,21 @@ def test_a_server_that_refuses_or_is_not_there_is_a_run_error_with_its_address(
     monkeypatch.setattr("time.sleep", lambda seconds: None)  # between the attempts
     with pytest.raises(RunError, match=r"m at http://127\.0\.0\.1:9/v1"):
         RemoteModel("http://127.0.0.1:9/v1", "m", seconds=2.0).open().ask([])
+
+
+def test_completions_reach_the_address_that_was_named_and_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    with server({}) as (elsewhere, seen):
+        for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+            monkeypatch.setenv(name, elsewhere.removesuffix("/v1"))
+        for name in ("no_proxy", "NO_PROXY"):
+            monkeypatch.delenv(name, raising=False)
+        with server({"error": {}}, 404) as (url, own), pytest.raises(RunError):
+            RemoteModel(url, "m").open().ask([])
+        assert len(own) == 1
+        with server({}, 307, Location=f"{elsewhere}/chat/completions") as (url, own), pytest.raises(RunError):
+            RemoteModel(url, "m").open().ask([])
+        assert own
+        assert seen == []
 
 
 def test_a_key_that_is_not_set_is_said_before_anything_runs(monkeypatch: pytest.MonkeyPatch) -> None:

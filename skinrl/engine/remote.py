@@ -6,13 +6,18 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 from skinrl.errors import InputError, RunError
+
+_THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
 
 
 @dataclass(frozen=True)
 class RemoteModel:
-    """Where a model is asked.
+    """Where a model is asked: there and nowhere else, whatever a redirection or a proxy of the environment says.
+
+    A proxy of the environment (``HTTPS_PROXY``) is used for other hosts than this machine alone.
 
     Args:
         url: such as ``http://localhost:8000/v1``.
@@ -28,6 +33,11 @@ class RemoteModel:
     seconds: float = 60.0
     max_tokens: int = 512
 
+    @property
+    def here(self) -> bool:
+        """Whether it is on this machine."""
+        return urlsplit(self.url).hostname in _THIS_MACHINE
+
     def open(self) -> RemoteChat:
         """Ready to ask.
 
@@ -41,7 +51,11 @@ class RemoteModel:
         except ModuleNotFoundError as error:
             raise InputError("asking a model by its address needs the openai package") from error
         key = os.environ[self.key_variable] if self.key_variable else "none"
-        client = openai.OpenAI(base_url=self.url, api_key=key, timeout=self.seconds, max_retries=2)
+        # A proxy would see what is meant for this machine, and a redirection leads to a host that nobody allowed
+        straight = openai.DefaultHttpxClient(follow_redirects=False, trust_env=not self.here, timeout=self.seconds)
+        client = openai.OpenAI(
+            base_url=self.url, api_key=key, timeout=self.seconds, max_retries=2, http_client=straight
+        )
         return RemoteChat(self, client)
 
 

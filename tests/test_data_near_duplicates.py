@@ -146,6 +146,22 @@ def test_flat_images_fit_nothing():
     assert fit(grey, moved) > 0.85  # by one and a half and half a pixel of 64
 
 
+def test_pictures_alike_in_their_coarse_shades_alone_are_no_copies(tmp_path):
+    """What the hashes of drawn lesions cannot tell apart: the same large shades, another texture."""
+    rng = np.random.default_rng(0)
+    shades = np.asarray(Image.fromarray(rng.integers(0, 256, (14, 18), np.uint8)).resize((160, 120)), float)
+    for number in (1, 2):
+        texture = Image.fromarray(np.random.default_rng(number).integers(0, 256, (40, 54), np.uint8))
+        both = shades + 0.5 * (np.asarray(texture.resize((160, 120)), float) - 128)
+        Image.fromarray(np.clip(both, 0, 255).astype(np.uint8)).save(tmp_path / f"{number}.png")
+    one, two = (hash_images([str(tmp_path / f"{number}.png")], processes=1) for number in (1, 2))
+    (first,), (second,) = one.values(), two.values()
+    _, _, bits = search(first[:1], second[:1], THRESHOLD)
+    assert SURE < bits[0] <= THRESHOLD
+    assert near_pairs(one, two, processes=1) == []
+    assert len(near_pairs(one, one, processes=1)) == 1
+
+
 # --- real photographs ----------------------------------------------------------------------------------------------
 
 

@@ -148,6 +148,15 @@ def test_every_image_is_shown_once_to_another_patient_of_another_diagnosis():
     assert shown != other_images(cases, range(len(cases)), TOY, seed=1)
 
 
+def test_no_patient_lends_an_image_to_his_own_other_lesion():
+    """One patient has half of all lesions, of other diagnoses than the rest and than one another."""
+    his = [case(f"h{n}", LEAVES[n % 2], group="him") for n in range(6)]
+    others = [case(f"o{n}", LEAVES[2 + n % 2]) for n in range(6)]
+    shown = other_images([*his, *others], range(12), TOY, seed=0)
+    assert {shown[n] for n in range(6)} == set(range(6, 12))
+    assert other_images(his, range(6), TOY, seed=0) == {}
+
+
 def test_an_image_below_an_inner_gold_is_no_wrong_image_for_it():
     cases = [case("a", "melanocytic"), case("b", "naevus"), case("c", "psoriasis"), case("d", "eczema")]
     shown = other_images(cases, range(4), TOY, seed=0)
@@ -202,6 +211,20 @@ def test_model_and_control_are_compared_on_the_same_cases(tmp_path):
     assert silent.metrics(resamples=50)["controls_paired"]["no_image"]["same_answer"]["value"] == 0.0
     made.write(tmp_path, resamples=50)
     assert read_evaluation(tmp_path, TOY).metrics(resamples=50) == found
+
+
+def test_the_intervals_of_controls_are_over_patients():
+    """Five images of each patient are answered alike: counted one by one they would seem to say more."""
+    replies = [Reply(written(TOY, "naevus" if n % 2 else "eczema")) for n in range(24) for _ in range(5)]
+    blind = [Reply(written(TOY, "eczema" if n % 3 else "naevus")) for n in range(24) for _ in range(5)]
+    width = []
+    for each in (5, 1):
+        cases = [case(str(n), "naevus", group=f"p{n // each}") for n in range(120)]
+        found = evaluate(cases, TOY, greedy=replies, controls={"no_image": blind}).metrics(resamples=400)
+        beside = found["controls_paired"]["no_image"]
+        listed = (found["controls"]["no_image"], beside["model"], beside["difference"], beside["same_answer"])
+        width.append([one["high"] - one["low"] for one in listed])
+    assert all(by_patient > 1.7 * by_case for by_patient, by_case in zip(*width, strict=True))
 
 
 def test_cases_of_a_control_that_are_not_those_of_the_evaluation_are_refused():

@@ -109,6 +109,11 @@ def test_the_null_agrees_with_scipys_permutation_test():
     assert null["mean"] == pytest.approx(theirs.null_distribution.mean(), abs=0.02)
 
 
+def test_no_number_of_deals_proves_that_a_gap_is_impossible():
+    found = blocks_of(rows_of([1] * 20 + [6] * 20, [1] * 20 + [0] * 20))["fairness"]["skin_tone/fitzpatrick"]
+    assert found["metrics"]["accuracy"]["null"]["p"] == pytest.approx(1 / 1001)
+
+
 def test_gaps_that_chance_makes_are_not_called_found():
     """Six small groups with nothing between them: large gaps, and p below 0.05 in about one of twenty."""
     rng, found = np.random.default_rng(2), []
@@ -212,6 +217,9 @@ def test_small_groups_and_unknown_values_are_not_compared():
     assert found["unknown"] == 5
     few = blocks_of(rows_of([1] * 8 + [6] * 4, [1] * 12))["fairness"]["skin_tone/fitzpatrick"]
     assert few["metrics"] == {}
+    patients = [*range(8), *[8, 9, 10, 11] * 5]
+    many_images = blocks_of(rows_of([1] * 8 + [6] * 20, [1] * 28, patients=patients))["fairness"]
+    assert many_images["skin_tone/fitzpatrick"]["left_out"] == [{"value": "6", "groups": 4, "cases": 20}]
     assert "skin_tone/fitzpatrick" not in blocks_of(rows_of([1] * 8, [1] * 8))["fairness"]
 
 

@@ -49,6 +49,7 @@ def test_the_usual_ways_of_naming_an_option_are_read(text: str, node: str, taxon
         ("benign", "unresolved"),
         ("A dark lesion with an irregular border", "unresolved"),  # the article is no letter
         ("(A) or (C)", "invalid"),
+        ("A. melanoma", "invalid"),  # the letter of one, the name of another
         ("It is melanoma or basal cell carcinoma.", "invalid"),
         ("psoriasis", "invalid"),  # not offered
         ("<think>C. melanoma", "invalid"),  # never left the thinking

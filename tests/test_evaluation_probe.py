@@ -60,6 +60,14 @@ def test_the_penalty_is_the_best_on_the_validation_part_where_that_is_large_enou
     assert few.about["C_chosen_by"] == "5 folds over patients"
 
 
+def test_an_encoder_that_learnt_these_images_is_checked_on_others_however_few():
+    features, labels = images(80)
+    checked, wanted = images(20, seed=1)
+    learnt = fit_probe(labelled(features, labels), labelled(checked, wanted), TOY, seed=0, learnt=True)
+    assert learnt.about["C_chosen_by"] == "20 validation images"
+    assert learnt.about["encoder_was_trained_on_these_images"]
+
+
 def test_patients_are_not_torn_apart_when_the_penalty_is_chosen():
     """Features that name the patient and say nothing of the disease: across patients nothing is learnt."""
     rng = np.random.default_rng(0)

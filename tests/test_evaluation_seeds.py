@@ -30,22 +30,26 @@ def model(right, prefix: str = ""):
 
 
 def test_mean_and_spread_over_runs_worked_by_hand():
-    runs = {"a": {"sft": model([1] * 20 + [0] * 20)}, "b": {"sft": model([1] * 30 + [0] * 10)}}
-    found = seeds_table(runs, resamples=2000)
+    """Four runs, each right where the one before it was and on a few more: both parts count, no bound is cut off."""
+    counts = (16, 18, 22, 24)
+    runs = {name: {"sft": model([1] * count + [0] * (40 - count))} for name, count in zip("abcd", counts, strict=True)}
+    found = seeds_table(runs, resamples=4000)
     accuracy = found["models"]["sft"]["accuracy"]
-    assert accuracy["value"] == pytest.approx(0.625)
-    assert accuracy["runs"] == [pytest.approx(0.5), pytest.approx(0.75)]
-    assert accuracy["sd"] == pytest.approx(np.std([0.5, 0.75], ddof=1))
+    assert accuracy["value"] == pytest.approx(0.5)
+    assert accuracy["runs"] == [pytest.approx(count / 40) for count in counts]
+    assert accuracy["sd"] == pytest.approx(np.std([0.4, 0.45, 0.55, 0.6], ddof=1))
     assert accuracy["n"] == 40
     assert found["same_cases"]
-    # patients: right in both runs (20), in one (10), in none (10)
-    of_patients = np.var([1.0] * 20 + [0.5] * 10 + [0.0] * 10, ddof=1) / 40
-    of_seeds = accuracy["sd"] ** 2 / 2
+    # patients by the share of runs that are right about them
+    of_patients = np.var([1.0] * 16 + [0.75] * 2 + [0.5] * 4 + [0.25] * 2 + [0.0] * 16, ddof=1) / 40
+    of_seeds = accuracy["sd"] ** 2 / 4
+    assert 0.1 < of_seeds / of_patients < 1, "neither part may be left out unseen"
     total = of_patients + of_seeds
-    freedom = total**2 / (of_patients**2 / 39 + of_seeds**2 / 1)
+    freedom = total**2 / (of_patients**2 / 39 + of_seeds**2 / 3)
     half = scipy.stats.t.ppf(0.975, freedom) * np.sqrt(total)
-    assert accuracy["high"] == pytest.approx(min(1, 0.625 + half), abs=0.02)
-    assert accuracy["low"] == pytest.approx(max(0, 0.625 - half), abs=0.02)
+    assert 0 < 0.5 - half < 0.5 + half < 1
+    assert accuracy["high"] == pytest.approx(0.5 + half, abs=0.006)
+    assert accuracy["low"] == pytest.approx(0.5 - half, abs=0.006)
 
 
 def test_runs_that_agree_leave_the_chance_of_patients_alone():

@@ -364,12 +364,33 @@ def test_answers_to_something_else_are_never_taken_for_these(
         patch.setattr(engine_base, "open_generator", lambda *a, **k: Engine([[said("melanoma")]]))
         assert run("--model", model, "--out", out, path).exit_code == 0
     assert run("--model", model, "--out", out, path).exit_code == 0
-    for other in (["--max-tokens", 9], ["--wording", "short"], ["--n", 3], ["--no-prefill-think"]):
+    for other in (
+        ["--max-tokens", 9],
+        ["--wording", "short"],
+        ["--n", 3],
+        ["--no-prefill-think"],
+        ["--backend", "vllm"],
+    ):
         refused(run("--model", model, "--out", out, *other, path), "1 cases were answered with other weights")
     draw(tmp_path / "a.png", 7)
     refused(run("--model", model, "--out", out, path), "1 cases were answered with other weights")
     out.write_text('{"id": "1"}\n')
     refused(run("--model", model, "--out", out, path), "something else than answers of skinrl predict")
+
+
+def test_an_adapter_on_other_base_weights_is_another_model(
+    tmp_path: Path, draw: Callable[..., str], engine: Callable[..., Engine], model: str
+) -> None:
+    adapter, path, out = tmp_path / "adapter", draw(tmp_path / "a.png"), tmp_path / "answers.jsonl"
+    adapter.mkdir()
+    (adapter / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": model}))
+    weights = Path(model) / "model.safetensors"
+    weights.write_text("before")
+    engine([said("melanoma")])
+    assert run("--model", adapter, "--out", out, path).exit_code == 0
+    assert run("--model", adapter, "--out", out, path).exit_code == 0
+    weights.write_text("trained further")
+    refused(run("--model", adapter, "--out", out, path), "1 cases were answered with other weights")
 
 
 def test_the_page_stands_alone_shows_the_images_and_says_what_it_is_not(

@@ -87,9 +87,10 @@ def predict(
         max_tokens=max_tokens,
         batch_size=batch_size,
         prefill_think=prefill_think,
+        backend=backend,
     )
     cases = predict_cases.look(cases)
-    rows = answer(cases, settings, nodes, lambda: _open(settings, backend), out)
+    rows = answer(cases, settings, nodes, lambda: _open(settings), out)
     if page is not None:
         predict_output.write_page(page, rows, cases, model=model, taxonomy=nodes.name, thumbnails=thumbnails)
         console().print(f"predict: -> {page}")
@@ -141,14 +142,14 @@ def _wording(wording: str) -> str:
     return wording
 
 
-def _open(settings: Settings, backend: str) -> Generator:
+def _open(settings: Settings) -> Generator:
     from skinrl.engine.base import open_generator
 
     base, adapter = base_and_adapter(settings.model)
     low, high = _image_limits(Path(settings.model)) if adapter is not None else (None, None)
     return open_generator(
         base,
-        backend=backend,
+        backend=settings.backend,
         adapter=adapter,
         min_pixels=low,
         max_pixels=high,

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from skinrl import files
-from skinrl.cli.common import console
+from skinrl.cli.common import base_and_adapter, console
 from skinrl.cli.predict_cases import Asked
 from skinrl.errors import DataError
 
@@ -42,6 +42,7 @@ class Settings:
     max_tokens: int
     batch_size: int
     prefill_think: bool | None
+    backend: str = "transformers"
 
 
 def answer(
@@ -176,7 +177,7 @@ def _read(written: Completion, case: Asked, taxonomy: Taxonomy, prefilled: str) 
 
 
 def fingerprint(case: Asked, settings: Settings, taxonomy: Taxonomy) -> str:
-    """A checksum over all that an answer depends on: weights, question, sampling, taxonomy, pixels."""
+    """A checksum over all that an answer depends on: weights, engine, question, sampling, taxonomy, pixels."""
     depends = asdict(settings)
     del depends["batch_size"]
     depends |= {
@@ -190,8 +191,9 @@ def fingerprint(case: Asked, settings: Settings, taxonomy: Taxonomy) -> str:
 
 
 def _weights(model: str) -> list[list[Any]]:
-    """Name, size and time of change of each file of weights; empty for an id of the hub."""
-    found = sorted(Path(model).glob("*.safetensors")) if Path(model).is_dir() else []
+    """Name, size and time of change of each file of weights, of an adapter's base too; empty for an id of the hub."""
+    folders = [Path(place) for place in dict.fromkeys([model, base_and_adapter(model)[0]]) if Path(place).is_dir()]
+    found = [file for folder in folders for file in sorted(folder.glob("*.safetensors"))]
     return [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in found]
 
 

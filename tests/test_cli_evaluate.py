@@ -414,6 +414,21 @@ def test_an_engine_makes_its_group_of_one_within_a_launch(monkeypatch: pytest.Mo
     assert (store.get("here"), rank, world) == (b"yes", 0, 1)
 
 
+def test_a_second_process_waits_for_the_first_ones_settings_alone_and_evaluates_nothing(
+    opened: Callable[..., Experiment], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models = ["base", f"other={tmp_path / 'other'}"]
+    run(opened(), *models)
+    before, written = Scripted.calls, (opened().folder / "comparison.json").stat().st_mtime_ns
+    for name, value in {"RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "2", "CUDA_VISIBLE_DEVICES": ""}.items():
+        monkeypatch.setenv(name, value)
+    assert run_evaluation(opened(), models) is None
+    assert Scripted.calls == before, "what one process had answered is not asked again by two"
+    assert (opened().folder / "comparison.json").stat().st_mtime_ns == written
+    with pytest.raises(RecipeError, match="begun with another recipe"):
+        run_evaluation(opened("evaluation.samples=3"), models)
+
+
 def generate(file: Path, ids: list[str], share: Share) -> list[Any]:
     request: Any = lambda number: Request([{"role": "user", "content": ids[number]}])  # noqa: E731
     engine: Any = Scripted

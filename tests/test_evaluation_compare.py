@@ -171,6 +171,27 @@ def test_the_best_blind_guess_among_options_is_the_most_specific_one():
     assert prior.columns[:, 0] == pytest.approx([1.0, 1 / 3])
 
 
+def test_the_best_blind_guess_among_equally_deep_options_is_the_commonest_diagnosis_of_other_patients():
+    """Four flat options, as collections of questions have them: who always says "naevus" is right in seven of ten."""
+    offered = ("naevus", "psoriasis", "eczema", "seborrheic_keratosis")
+    facts = {"kind": "options", "options": offered, "option_nodes": offered}
+    asked = [case(str(n), "naevus" if n < 7 else offered[n - 6], **facts) for n in range(10)]
+    prior = label_prior(asked, [target_of(one, TOY) for one in asked], TOY)
+    assert prior.columns[:, 0] == pytest.approx([1.0] * 7 + [0.0] * 3)
+
+
+def test_a_diagnosis_that_one_patient_has_does_not_name_itself():
+    nodes = ("naevus", "psoriasis", "eczema", "seborrheic_keratosis")
+    asked = [
+        case(f"{n}{k}", nodes[n], group=f"p{n}", kind="options", options=nodes, option_nodes=nodes)
+        for n in range(4)
+        for k in range(3)
+    ]
+    prior = label_prior(asked, [target_of(one, TOY) for one in asked], TOY)
+    # the other three patients have the other three diagnoses; the most specific rule is right in one of four
+    assert prior.columns[:, 0] == pytest.approx([0.25] * 12)
+
+
 def test_differences_are_paired_and_named_second_minus_first():
     asked = cases(200)
     models = {"grpo": model(asked, 0.8, 3), "base": model(asked, 0.0, 1), "sft": model(asked, 0.4, 2)}

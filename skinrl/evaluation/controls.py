@@ -101,21 +101,48 @@ def refuse_other_cases(cases: Sequence[Case], asked: Sequence[Case], control: st
 def label_prior(cases: Sequence[Case], targets: Sequence[Target], taxonomy: Taxonomy) -> Measure:
     """Accuracy of the best guess without an image and without a model.
 
-    A question with lettered options is answered by the most specific option (expected value over ties), any
-    other by the one diagnosis that is right most often in this very set: no constant answer beats it.
+    A question with lettered options is answered by one of two rules, whichever is right more often: the most specific
+    option, or the option that is right most often in the questions about other patients (the expected value over
+    ties). Any other question is answered by the one diagnosis that is right most often in this very set: no constant
+    answer beats it.
     """
     hits = np.zeros(len(cases))
     free = [index for index, case in enumerate(cases) if case.kind != "options"]
+    lettered = [index for index, case in enumerate(cases) if case.kind == "options"]
     right = {nodes: _right_answers(nodes, taxonomy) for nodes in {target.nodes for target in targets}}
-    constant = most_common_answer([right[targets[index].nodes] for index in free])
-    for index, case in enumerate(cases):
-        answers = right[targets[index].nodes]
-        if case.kind != "options":
-            hits[index] = constant in answers
-        else:
-            deepest = _most_specific(case, taxonomy)
-            hits[index] = np.mean([option in answers for option in deepest]) if deepest else 0.0
+    answers = [right[target.nodes] for target in targets]
+    constant = most_common_answer([answers[index] for index in free])
+    hits[free] = [constant in answers[index] for index in free]
+    asked, wanted = [cases[index] for index in lettered], [answers[index] for index in lettered]
+    rules = [_most_specific(case, taxonomy) for case in asked], _most_often_right(asked, wanted)
+    hits[lettered] = max((_expected(guesses, wanted) for guesses in rules), key=sum)
     return mean_measure("accuracy", hits)
+
+
+def _expected(guesses: Sequence[Sequence[str]], wanted: Sequence[frozenset[str]]) -> list[float]:
+    """Chance to be right where one of each question's guesses is drawn."""
+    return [
+        sum(option in right for option in drawn) / len(drawn) if drawn else 0.0
+        for drawn, right in zip(guesses, wanted, strict=True)
+    ]
+
+
+def _most_often_right(cases: Sequence[Case], wanted: Sequence[frozenset[str]]) -> list[list[str]]:
+    """Of each case's options those that are right most often among the other patients' cases.
+
+    The own patient is left out: a diagnosis that occurs once would otherwise name itself.
+    """
+    counts, own = Counter[str](), Counter[tuple[str, str]]()
+    for case, right in zip(cases, wanted, strict=True):
+        for node in right.intersection(case.option_nodes):
+            counts[node] += 1
+            own[case.group, node] += 1
+    found = []
+    for case in cases:
+        elsewhere = {node: counts[node] - own[case.group, node] for node in case.option_nodes if node}
+        most = max(elsewhere.values(), default=0)
+        found.append([node for node, count in elsewhere.items() if count == most])
+    return found
 
 
 def most_common_answer(right: Sequence[frozenset[str]]) -> str | None:

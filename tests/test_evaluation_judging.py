@@ -97,6 +97,27 @@ def test_a_judge_that_is_down_is_given_up_and_says_what_is_missing(taxonomy: Tax
     assert (block["accuracy"], block["accuracy_judged"], block["failed"]) == (None, None, 20)
 
 
+def test_a_judge_that_stumbles_now_and_then_is_asked_on(taxonomy: Taxonomy) -> None:
+    evaluation = answers(taxonomy, *["melanoma"] * 20)
+    asked: list[Any] = []
+
+    def stumbling(messages: Any) -> str:
+        asked.append(messages)
+        if len(asked) % 2:
+            raise RunError("busy")
+        return verdict(True)
+
+    found, missing = judge_all(evaluation, stumbling, done={}, keep=lambda one: None)
+    assert (len(asked), len(found), missing) == (20, 10, "busy")
+
+
+def test_a_case_without_a_reference_is_not_judged(taxonomy: Taxonomy) -> None:
+    cases = [Case(id="0", gold=(), group="0"), Case(id="1", gold=(("melanoma", 1.0),), group="1")]
+    evaluation = evaluate(cases, taxonomy, greedy=[Reply("melanoma")] * 2)
+    found, _ = judge_all(evaluation, lambda messages: verdict(True), done={}, keep=lambda one: None)
+    assert set(found) == {"1"}
+
+
 def test_a_judge_that_went_down_halfway_says_nothing_of_the_whole_set_and_is_asked_for_the_rest_later(
     taxonomy: Taxonomy,
 ) -> None:

@@ -13,6 +13,7 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
 from skinrl.evaluation.analysis import analyse
 from skinrl.evaluation.metrics import metrics_of
 from skinrl.evaluation.scoring import target_of
+from skinrl.taxonomy import Node, Taxonomy
 
 TOY = toy_taxonomy()
 
@@ -165,6 +166,11 @@ def test_a_second_parent_is_no_way_round_the_level_of_the_answer():
     keratinocytic = scored(TOY, case("a", "lichenoid_keratosis"), "keratinocytic").greedy
     inflammatory = scored(TOY, case("a", "lichenoid_keratosis"), "inflammatory").greedy
     assert keratinocytic.right_levels == inflammatory.right_levels == {1}
+    rows = [("skin", ()), ("a", ("skin",)), ("deep", ("a",)), ("short", ("deep", "skin")), ("leaf", ("short",))]
+    uneven = Taxonomy("uneven", [Node(id, id, parents) for id, parents in rows])
+    assert [uneven.level(node) for node in ("a", "deep", "short", "leaf")] == [1, 2, 1, 2]
+    # "short" stands at level 1 and lies below "deep", of level 2, as the target does: it has not said level 2
+    assert scored(uneven, case("a", "leaf"), "short").greedy.right_levels == {1}
 
 
 @pytest.mark.parametrize(
@@ -209,6 +215,9 @@ def test_a_weighted_differential_asks_for_its_top_and_equal_tops_are_all_right()
     judged = [scored(TOY, tie, node).greedy for node in ("psoriasis", "naevus", "eczema")]
     assert [j.hit for j in judged] == [True, True, False]
     assert [j.node for j in judged] == ["naevus", "naevus", "eczema"]
+    assert target_of(tie, TOY).side == "benign"
+    open_side = case("c", ("nodular_melanoma", 0.5), ("naevus", 0.5))
+    assert target_of(open_side, TOY).side is None, "neither a malignant nor a benign case"
 
 
 def test_a_gold_without_a_node_has_no_target():

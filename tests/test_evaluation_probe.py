@@ -106,6 +106,16 @@ def test_images_labelled_at_an_inner_node_help_and_count_for_a_class_below_it():
     assert accuracy(with_them) > accuracy(without) + 0.05
 
 
+def test_a_class_below_the_label_of_a_checked_image_is_right():
+    features, labels = images(160, spread=0.3)
+    checked, wanted = images(120, seed=1, spread=0.3)
+    above = {"naevus": "melanocytic", "nodular_melanoma": "melanocytic"}
+    probe = fit_probe(
+        labelled(features, labels), labelled(checked, [above.get(one, one) for one in wanted]), TOY, seed=0
+    )
+    assert probe.about["accuracy_when_chosen"] > 0.95
+
+
 def test_of_a_weighted_differential_the_heaviest_counts():
     features, labels = images(80)
     golds = tuple(((one, 0.6), (LEAVES[(LEAVES.index(one) + 1) % 4], 0.4)) for one in labels)

@@ -79,6 +79,8 @@ def test_the_differential_is_read_in_order_and_a_name_that_is_no_node_keeps_its_
     long = report("eczema", *["psoriasis", "eczema", "naevus", "melanoma", "melanocytic", "basal cell carcinoma"])
     assert len(predict(case("a", "naevus"), long, TOY).differential) == 5
     assert predict(case("a", "naevus"), Reply("nothing"), TOY).differential == ()
+    two = predict(case("a", "naevus"), report("melanoma or psoriasis", "naevus"), TOY)
+    assert (two.outcome, two.differential) == ("invalid", ()), "who names two has no further places"
 
 
 @pytest.mark.parametrize(

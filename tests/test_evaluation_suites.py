@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,13 @@ def test_in_domain_offers_the_gold_path_at_some_depth_and_three_others(
         path = taxonomy.path(case.gold[0][0])
         assert len(case.options) == 4
         assert 1 <= len(set(case.option_nodes) & set(path)) <= 3
+
+
+def test_malignancy_is_not_asked_where_the_labels_leave_it_open(taxonomy: Taxonomy, records: list[Record]) -> None:
+    open_side = replace(records[0], labels=(("melanoma", 0.5), ("melanocytic_nevus", 0.5)))
+    questions = asked("malignancy", taxonomy, [records[0], record(7, ""), replace(open_side, id="8")])
+    assert questions.ids == ["0"]
+    assert questions.left_out == {"no label, or labels of mixed behaviour": 2}
 
 
 def test_malignancy_has_three_answers_and_leaves_out_who_has_none_of_them(

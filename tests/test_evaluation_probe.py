@@ -178,6 +178,14 @@ def test_of_options_the_most_specific_that_covers_the_most_probable_class_is_ans
     assert answered(part).answer_node == "eczema"  # the only class that an option covers
 
 
+def test_an_option_counts_with_all_classes_that_it_stands_for():
+    """Psoriasis and eczema are the likelier option together, though neither is the likeliest class."""
+    nodes = ("nodular_melanoma", "inflammatory")
+    found = answered(case("a", "eczema", kind="options", options=nodes, option_nodes=nodes), (0.36, 0.04, 0.3, 0.3))
+    assert (found.answer_node, found.differential) == ("inflammatory", ("inflammatory", "nodular_melanoma"))
+    assert found.confidence == pytest.approx(0.6)
+
+
 def test_a_probe_is_evaluated_and_read_back_like_a_model(tmp_path):
     features, labels = images(160)
     probe = fit_probe(labelled(features, labels), None, TOY, seed=0)

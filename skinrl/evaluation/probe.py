@@ -211,8 +211,8 @@ def probe_predictions(
 ) -> tuple[Prediction, ...]:
     """The probe's answers as those of a model: one prediction a case.
 
-    An open question gets the most probable class. Where options are offered, the most probable class that lies at or
-    below one of them, answered by the most specific option that covers it; `unresolved` where none does.
+    An open question gets the most probable class. Where options are offered, each class counts for the most specific
+    option that covers it, and the option with the largest sum is answered; `unresolved` where no class is covered.
 
     Args:
         features: of the cases, (cases, D).
@@ -223,11 +223,12 @@ def probe_predictions(
 
 def _answer(case: Case, chances: NDArray[np.float64], classes: Sequence[str], taxonomy: Taxonomy) -> Prediction:
     order = np.argsort(-chances, kind="stable")
-    ranked: dict[str, float] = {}  # answer -> probability of the classes that it stands for, most probable first
+    chance_of: dict[str, float] = {}  # answer -> probability of the classes that it stands for
     for number in order:
         name = _offered(classes[number], case, taxonomy)
         if name is not None:
-            ranked[name] = ranked.get(name, 0.0) + float(chances[number])
+            chance_of[name] = chance_of.get(name, 0.0) + float(chances[number])
+    ranked = dict(sorted(chance_of.items(), key=lambda one: -one[1]))
     answer = next(iter(ranked), None)
     listed = tuple(ranked)[:_LISTED]
     said = ", ".join(f"{taxonomy.node(node).name} {ranked[node]:.0%}" for node in listed)

@@ -32,7 +32,7 @@ data:
   - source: folder
     path: ./photographs
     use: evaluation
-    kwargs: {name: clinic, columns: {image: photo, patient: who, split: part}}
+    kwargs: {name: clinic, columns: {image: photo, patient: who, split: part}, slices: [sex]}
 questions: {kind: open, wording: full}
 evaluation:
   {samples: 2, bootstrap: 100, baselines: [], backend: transformers, max_completion_length: 16, batch_size: 8}
@@ -78,11 +78,11 @@ def opened(tmp_path: Path, draw: Callable[..., str], monkeypatch: pytest.MonkeyP
     """Opens the experiment with other settings; the engine is scripted."""
     monkeypatch.setattr(evaluation_models.Engine, "on", lambda self, model: Scripted())
     monkeypatch.setattr(Scripted, "calls", 0)
-    rows = ["photo,label,who,part"]
+    rows = ["photo,label,who,part,sex"]
     for number in range(24):
         draw(tmp_path / "photographs" / f"{number}.png", number)
         part = "train" if number < 6 else "validation" if number < 12 else "test"
-        rows.append(f"{number}.png,{LABELS[number % 6]},p{number},{part}")
+        rows.append(f"{number}.png,{LABELS[number % 6]},p{number},{part},{'female' if number % 2 else 'male'}")
     (tmp_path / "photographs" / "cases.csv").write_text("\n".join(rows))
     for name in ("model", "other"):
         (tmp_path / name).mkdir()
@@ -186,8 +186,8 @@ def test_nothing_is_generated_twice_and_a_further_suite_costs_itself_alone(opene
     run(opened())
     assert Scripted.calls == first
     run(opened("evaluation.suites=[closed_list]", "evaluation.bootstrap=200"))
-    # greedy, three controls, own words, and a forced answer in two steps
-    assert Scripted.calls - first == 12 * (1 + 3 + 1 + 2) + 12  # six options: their likelihood too
+    # greedy, four controls, own words, and a forced answer in two steps
+    assert Scripted.calls - first == 12 * (1 + 4 + 1 + 2) + 12  # six options: their likelihood too
     with pytest.raises(RecipeError, match="begun with another recipe"):
         run(opened("evaluation.max_completion_length=17"))
 
@@ -325,10 +325,10 @@ def test_a_wrong_image_of_another_case_is_another_question(
     """All files have one name, as where every patient has a folder: the exchanged case tells the images apart."""
     from skinrl.evaluation import control_questions
 
-    rows = ["photo,label,who,part"]
+    rows = ["photo,label,who,part,sex"]
     for number in range(6):
         draw(tmp_path / "photographs" / str(number) / "photo.png", number)
-        rows.append(f"{number}/photo.png,{LABELS[number % 6]},p{number},test")
+        rows.append(f"{number}/photo.png,{LABELS[number % 6]},p{number},test,")
     (tmp_path / "photographs" / "cases.csv").write_text("\n".join(rows))
     settings = ("evaluation.controls=[wrong_image]", "evaluation.formats=none", "evaluation.samples=0")
     run(opened(*settings))
@@ -466,10 +466,10 @@ def test_two_processes_give_what_one_gives(
 ) -> None:
     """With a real model: suites, controls, forced answers and likelihoods, on two CPU processes and on one."""
     build_tiny_vlm(tmp_path / "model")
-    rows = ["photo,label,who,part"]
+    rows = ["photo,label,who,part,sex"]
     for number in range(7):
         draw(tmp_path / "photographs" / f"{number}.png", number, (56, 56))
-        rows.append(f"{number}.png,{LABELS[number % 6]},p{number},test")
+        rows.append(f"{number}.png,{LABELS[number % 6]},p{number},test,")
     (tmp_path / "photographs" / "cases.csv").write_text("\n".join(rows))
     (tmp_path / "clinic.yaml").write_text(RECIPE)
 

@@ -78,6 +78,7 @@ def test_metadata_only_tells_age_sex_site_and_tone_and_says_where_they_are_missi
         asked[1].prompt[0]["content"].startswith("Patient: age not recorded; sex female; site not recorded; skin tone")
     )
     assert all(question.shows is None for question in asked)
+    assert ask("metadata_only", [case("c", "naevus", slices={"biopsied": "true"})]) == ()  # nothing is recorded
     assert "true" not in asked[0].prompt[0]["content"]  # whether it was biopsied tells the answer, and is no detail
 
 

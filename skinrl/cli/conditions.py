@@ -56,12 +56,13 @@ class Answers:
 def what_to_ask(experiment: Experiment, model: Model, questions: Questions, samples: int) -> Asked:
     """Settle the conditions of one model and one set of questions."""
     from skinrl.evaluation.control_questions import control_questions, control_sample
-    from skinrl.evaluation.controls import ANSWERED_CONTROLS, CONTROL_CASES, DEFAULT_CONTROLS
+    from skinrl.evaluation.controls import ANSWERED_CONTROLS, CONTROL_CASES
 
     settings, seed = experiment.recipe.evaluation, experiment.recipe.seed
     full = settings.controls == "full"
-    named = {"default": DEFAULT_CONTROLS, "full": ANSWERED_CONTROLS, "none": ()}
-    wanted = named[settings.controls] if isinstance(settings.controls, str) else tuple(settings.controls)
+    wanted = ANSWERED_CONTROLS if isinstance(settings.controls, str) else tuple(settings.controls)
+    if settings.controls == "none":
+        wanted = ()
     cases, prompts = questions.cases, questions.prompts
     chosen = control_sample(cases, limit=None if full else CONTROL_CASES, seed=seed)
     controls = {

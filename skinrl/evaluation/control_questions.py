@@ -185,6 +185,7 @@ def _metadata_only(cases: Sequence[Case], prompts: Sequence[Messages], chosen: S
     return [
         ControlQuestion(n, cases[n], _with_details(prompts[n], _details(cases[n], recorded[cases[n].source])), None)
         for n in chosen
+        if recorded[cases[n].source]  # else it would be the control without an image
     ]
 
 

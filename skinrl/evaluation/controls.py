@@ -16,7 +16,6 @@ from skinrl.evaluation.scoring import Judge, Target
 from skinrl.taxonomy.graph import Taxonomy
 
 ANSWERED_CONTROLS = ("no_image", "shuffled_options", "wrong_image", "metadata_only")
-DEFAULT_CONTROLS = ("no_image", "shuffled_options", "wrong_image")  # no detail of a patient enters a prompt
 CONTROL_CASES = 500  # most cases that a control is asked about, unless all are asked for
 LABEL_PRIOR = "label_prior"
 

@@ -16,11 +16,14 @@ import secrets
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePath
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import yaml
 
 from skinrl.errors import InputError
+
+if TYPE_CHECKING:
+    import sqlite3
 
 _CHUNK = 1 << 20  # bytes read at a time when hashing
 
@@ -218,6 +221,20 @@ def checksum(paths: Path | str | Iterable[Path | str]) -> str:
     for name in sorted(named):
         total.update(f"{_file_digest(named[name])}  {name}\n".encode())
     return f"sha256:{total.hexdigest()}"
+
+
+def open_cache(path: Path, table: str) -> sqlite3.Connection:
+    """An SQLite file that several processes may share, made with its folder where it is absent; the caller closes it.
+
+    Args:
+        table: name and columns, as ``CREATE TABLE`` takes them.
+    """
+    import sqlite3
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    connection = sqlite3.connect(path, timeout=60)
+    connection.execute(f"CREATE TABLE IF NOT EXISTS {table}")
+    return connection
 
 
 def _file_digest(path: Path) -> str:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pandas
 
 from skinrl import files
-from skinrl.cli.rollout_log import write_image_paths
+from skinrl.cli.rollout_log import RolloutLog, write_image_paths
+from skinrl.cli.rollout_server import RolloutServer
 
 WEIGHTS = {"hierarchy_reward": 1.0, "format_reward": 0.25}
 Made = tuple[str, Sequence[float | None]]  # text, one score per reward
@@ -81,3 +84,16 @@ def small_run(folder: Path, draw: Callable[..., str], steps: int = 3, groups: in
     write_recipe(stage)
     write_image_paths(stage, paths)
     return stage.parent
+
+
+@contextmanager
+def serving(run: Path) -> Iterator[RolloutServer]:
+    """The server of that run at work, its search done."""
+    server = RolloutServer(RolloutLog(run / "grpo"))
+    server.search.scan()
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 import pytest
-from rollout_runs import small_run, write_step
+from rollout_runs import serving, small_run, write_step
 from typer.testing import CliRunner
 
 from skinrl.cli.app import app
@@ -22,14 +22,8 @@ def run(tmp_path_factory, draw):
 
 @pytest.fixture
 def served(run):
-    server = RolloutServer(RolloutLog(run / "grpo"))
-    server.search.scan()
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.close()
+    with serving(run) as server:
+        yield server
 
 
 def fits(page):

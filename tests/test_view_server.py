@@ -11,7 +11,7 @@ from io import BytesIO
 
 import pytest
 from PIL import Image
-from rollout_runs import small_run, write_step
+from rollout_runs import serving, small_run, write_step
 
 from skinrl.cli import rollout_server
 from skinrl.cli.rollout_log import RolloutLog, write_image_paths
@@ -26,14 +26,8 @@ def run(tmp_path, draw):
 
 @pytest.fixture
 def served(run):
-    server = RolloutServer(RolloutLog(run / "grpo"))
-    server.search.scan()
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.close()
+    with serving(run) as server:
+        yield server
 
 
 def get(server, path, *, secret=True, method="GET", **headers):

@@ -9,7 +9,6 @@ the other under some small shift and scale. docs/controls.md has the measurement
 from __future__ import annotations
 
 import os
-import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import closing
@@ -22,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
+from skinrl import files
 from skinrl.data.images import open_image
 from skinrl.errors import DataError
 
@@ -149,17 +149,11 @@ def _stamp(path: str) -> tuple[int, int] | None:
     return status.st_size, status.st_mtime_ns
 
 
-def _connect(cache: Path) -> sqlite3.Connection:
-    cache.parent.mkdir(parents=True, exist_ok=True)
-    connection = sqlite3.connect(cache, timeout=60)
-    connection.execute(
-        "CREATE TABLE IF NOT EXISTS hashes (path TEXT PRIMARY KEY, hash BLOB, size INTEGER, changed INTEGER)"
-    )
-    return connection
+_TABLE = "hashes (path TEXT PRIMARY KEY, hash BLOB, size INTEGER, changed INTEGER)"
 
 
 def _read_cache(cache: Path, stamps: Mapping[str, tuple[int, int]]) -> dict[str, ImageHash]:
-    with closing(_connect(cache)) as connection:
+    with closing(files.open_cache(cache, _TABLE)) as connection:
         rows = connection.execute("SELECT path, hash, size, changed FROM hashes").fetchall()
     return {
         path: np.frombuffer(blob, dtype=np.uint64).reshape(_TURNS, _WORDS)
@@ -170,7 +164,7 @@ def _read_cache(cache: Path, stamps: Mapping[str, tuple[int, int]]) -> dict[str,
 
 def _write_cache(cache: Path, stamps: Mapping[str, tuple[int, int]], found: Mapping[str, ImageHash]) -> None:
     rows = [(path, made.tobytes(), *stamps[path]) for path, made in found.items()]
-    with closing(_connect(cache)) as connection, connection:
+    with closing(files.open_cache(cache, _TABLE)) as connection, connection:
         connection.executemany("INSERT OR REPLACE INTO hashes VALUES (?, ?, ?, ?)", rows)
 
 

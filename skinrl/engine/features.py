@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
-import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -21,6 +20,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from skinrl import files
 from skinrl.errors import InputError
 
 if TYPE_CHECKING:
@@ -246,23 +246,17 @@ def features_of(
     return found | fresh
 
 
-def _connect(cache: Path) -> sqlite3.Connection:
-    cache.parent.mkdir(parents=True, exist_ok=True)
-    connection = sqlite3.connect(cache, timeout=60)
-    connection.execute(
-        "CREATE TABLE IF NOT EXISTS features (encoder TEXT, pixels TEXT, vector BLOB, PRIMARY KEY (encoder, pixels))"
-    )
-    return connection
+_TABLE = "features (encoder TEXT, pixels TEXT, vector BLOB, PRIMARY KEY (encoder, pixels))"
 
 
 def _read(cache: Path, key: str, wanted: set[str]) -> dict[str, Features]:
-    with closing(_connect(cache)) as connection:
+    with closing(files.open_cache(cache, _TABLE)) as connection:
         rows = connection.execute("SELECT pixels, vector FROM features WHERE encoder = ?", (key,))
         return {pixels: np.frombuffer(vector, dtype=np.float32) for pixels, vector in rows if pixels in wanted}
 
 
 def _write(cache: Path, key: str, rows: Mapping[str, Features]) -> None:
-    with closing(_connect(cache)) as connection, connection:
+    with closing(files.open_cache(cache, _TABLE)) as connection, connection:
         connection.executemany(
             "INSERT OR REPLACE INTO features VALUES (?, ?, ?)",
             [(key, pixels, np.ascontiguousarray(row, dtype=np.float32).tobytes()) for pixels, row in rows.items()],
